@@ -1,0 +1,123 @@
+"""Ω Dreamers: where scenarios come from. Only requests are written here, never an answer to a harmful one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from dream_engine.policy.pack import Pack, Pair, Style
+from dream_engine.types import Scenario, Side, digest
+
+Proposed = tuple[Scenario, Scenario]
+"""A harmful request and its harmless twin, in the same form."""
+
+
+def template_pairs(pack: Pack, count: int, seed: int) -> list[Proposed]:
+    """`count` pairs from the pack's grammar, spread evenly over category × style, without duplicates.
+
+    Both sides of a pair are wrapped in the same form, so that only the harm tells them apart. Returns fewer than `count`
+    when the grammar has no more distinct pairs to give.
+    """
+    rng = random.Random(seed)
+    seen: set[str] = set()
+    pairs: list[Proposed] = []
+    for proposed in _endless_pairs(pack, rng, seed, tries=20 * count):
+        text = proposed[0].text.lower()
+        if text not in seen:
+            seen.add(text)
+            pairs.append(proposed)
+        if len(pairs) == count:
+            break
+    return pairs
+
+
+def template_anchors(pack: Pack, count: int, seed: int) -> list[Scenario]:
+    """`count` plain harmless requests of the pack (all of them when it has fewer)."""
+    texts = random.Random(seed).sample(pack.anchors, min(count, len(pack.anchors)))
+    return [anchor(text, "template", seed) for text in texts]
+
+
+def anchor(text: str, generator: str, seed: int) -> Scenario:
+    """A plain harmless request as a scenario."""
+    return Scenario(
+        id="d" + digest(["anchor", text])[:12], text=text, side="anchor", kind="generated", category="plain",
+        style="plain", language="en", generator=generator, seed=seed,
+    )
+
+
+def _endless_pairs(pack: Pack, rng: random.Random, seed: int, tries: int) -> Iterator[Proposed]:
+    """Round after round over all cells of category × style, each round in a fresh order."""
+    cells = [(category, style) for category in pack.categories for style in _style_names(pack)]
+    decks = {name: _Deck(category.pairs, rng) for name, category in pack.categories.items()}
+    foreign = {name: _Deck(category.es, rng) for name, category in pack.categories.items()}
+    while tries > 0:
+        rng.shuffle(cells)
+        for category, style in cells:
+            tries -= 1
+            deck = foreign[category] if style == "second_language" else decks[category]
+            if deck.items:
+                yield _wrap(pack, category, style, deck.draw(), rng, seed)
+
+
+class _Deck:
+    """Deals every item once before any comes again."""
+
+    def __init__(self, items: list[Pair], rng: random.Random) -> None:
+        self.items, self._rng, self._left = items, rng, list[Pair]()
+
+    def draw(self) -> Pair:
+        if not self._left:
+            self._left = self._rng.sample(self.items, len(self.items))
+        return self._left.pop()
+
+
+def _style_names(pack: Pack) -> list[str]:
+    return [*pack.styles, *(["second_language"] if pack.second_language else [])]
+
+
+def _wrap(pack: Pack, category: str, style: str, pair: Pair, rng: random.Random, seed: int) -> Proposed:
+    fillers = pack.draw_fillers(rng)
+    harm, twin = pack.fill(pair.harm, fillers), pack.fill(pair.twin, fillers)
+    form, language = _pick_form(pack, style, asks=harm.endswith("?"), rng=rng)
+    mutate_seed = rng.random()
+    texts = [_render(form, text) for text in (harm, twin)]
+    if style in pack.styles and pack.styles[style].mutate == "typos":
+        texts = [with_typos(text, random.Random(mutate_seed)) for text in texts]
+    ids = ["d" + digest([category, style, text])[:12] for text in texts]
+    return (
+        _scenario(ids[0], texts[0], "harmful", category, style, language, seed, None),
+        _scenario(ids[1], texts[1], "twin", category, style, language, seed, ids[0]),
+    )
+
+
+def _scenario(
+    id: str, text: str, side: Side, category: str, style: str, language: str, seed: int, twin_of: str | None
+) -> Scenario:
+    kind = "generated" if twin_of is None else "counterfactual"
+    return Scenario(id, text, side, kind, category, style, language, "template", seed, twin_of)  # type: ignore[arg-type]
+
+
+def _pick_form(pack: Pack, style: str, asks: bool, rng: random.Random) -> tuple[str, str]:
+    if style == "second_language" and pack.second_language:
+        return rng.choice(pack.second_language.act), pack.second_language.id
+    chosen: Style = pack.styles[style]
+    return rng.choice(chosen.ask if asks else chosen.act), "en"
+
+
+def _render(form: str, text: str) -> str:
+    return form.replace("{x}", text).replace("{X}", text[:1].upper() + text[1:])
+
+
+def with_typos(text: str, rng: random.Random) -> str:
+    """Drops, doubles or swaps a letter in about one word of three longer than three letters."""
+    return " ".join(_typo(word, rng) if len(word) > 3 and rng.random() < 0.35 else word for word in text.split(" "))
+
+
+def _typo(word: str, rng: random.Random) -> str:
+    at = rng.randrange(1, len(word) - 1)
+    kind = rng.choice(["drop", "double", "swap"])
+    if kind == "drop":
+        return word[:at] + word[at + 1 :]
+    if kind == "double":
+        return word[:at] + word[at] + word[at:]
+    return word[:at] + word[at + 1] + word[at] + word[at + 2 :]

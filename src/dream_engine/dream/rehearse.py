@@ -1,0 +1,276 @@
+"""Ω Rehearsal: a bounded offline fit of one adapter on screened dreams. The only place that trains.
+
+Knows nothing about safety or verdicts. Each row says which positions carry loss, how much each weighs, and whose distribution
+it is drawn to: a teacher's (forward KL over its stored top-K) or the text's own (cross-entropy).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from dream_engine.models.hf import ChatModel, Encoded, by_tokens
+from dream_engine.types import Message, digest
+
+_log = logging.getLogger(__name__)
+TOP_K = 32
+Progress = Callable[[int, int], None]
+
+
+class Soft(NamedTuple):
+    """A teacher's distribution at the answer positions: its K likeliest tokens (N, K) and their log-probabilities."""
+
+    ids: torch.Tensor
+    logp: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training row. `weight` scales the row, `first_weight` the first `FIRST` answer tokens; `soft` None is cross-entropy."""
+
+    encoded: Encoded
+    weight: float = 1.0
+    first_weight: float = 1.0
+    soft: Soft | None = None
+
+    @property
+    def num_targets(self) -> int:
+        return len(self.encoded.ids) - self.encoded.num_prompt
+
+
+FIRST = 5
+"""Answer tokens in which the decision to refuse falls (2406.05946 puts the safety of aligned models there)."""
+
+
+@dataclass(frozen=True)
+class RehearsalPlan:
+    """How one adapter is fitted. Field names follow TRL."""
+
+    learning_rate: float
+    num_train_epochs: float = 1.0
+    per_device_train_batch_size: int = 8
+    warmup_ratio: float = 0.1
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.0
+    ema_decay: float = 0.0
+    max_steps: int = 0
+    seed: int = 0
+    save_steps: int = 20
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What a fit cost and how its loss went. Trained tokens are positions that carry loss."""
+
+    steps: int
+    trained_tokens: int
+    seen_tokens: int
+    losses: tuple[float, ...]
+
+
+def soften(model: ChatModel, adapter: str | None, rows: Sequence[Encoded], tokens_per_batch: int = 2048) -> list[Soft]:
+    """The distribution of `adapter` at every answer position of `rows`, its top-K only."""
+    out: dict[int, Soft] = {}
+    with model.using(adapter), torch.no_grad():
+        for batch in by_tokens([len(row.ids) for row in rows], tokens_per_batch):
+            chosen = [rows[i] for i in batch]
+            logp = torch.log_softmax(model.target_logits(chosen).float(), -1)  # (N, V)
+            top, ids = logp.topk(min(TOP_K, logp.shape[-1]), -1)  # (N, K)
+            sizes = [len(row.ids) - row.num_prompt for row in chosen]
+            for index, one_ids, one_top in zip(batch, ids.split(sizes), top.split(sizes), strict=True):
+                out[index] = Soft(one_ids.to(torch.int32), one_top)
+    return [out[i] for i in range(len(rows))]
+
+
+def forward_kl(logits: torch.Tensor, soft: Soft) -> torch.Tensor:
+    """KL(teacher ‖ student) per position in nats, over the teacher's top-K plus one bucket for all the rest.
+
+    The bucket keeps it a divergence between true distributions (≥ 0, 0 iff they agree on the K + 1 events).
+    """
+    logq = torch.log_softmax(logits.float(), -1).gather(-1, soft.ids.long())  # (N, K)
+    p = soft.logp.exp()
+    rest_p = (1 - p.sum(-1)).clamp_min(1e-6)
+    rest_q = (1 - logq.exp().sum(-1)).clamp_min(1e-6)
+    return (p * (soft.logp - logq)).sum(-1) + rest_p * (rest_p.log() - rest_q.log())
+
+
+def batch_loss(model: ChatModel, rows: Sequence[Row]) -> torch.Tensor:
+    """Weighted mean over the batch's answer positions of forward KL (soft rows) or −log p (hard rows)."""
+    logits = model.target_logits([row.encoded for row in rows])  # (N, V)
+    total = logits.new_zeros((), dtype=torch.float32)
+    weights = 0.0
+    for row, part in zip(rows, logits.split([row.num_targets for row in rows]), strict=True):
+        per_position = _position_weights(row, part.device)
+        losses = forward_kl(part, row.soft) if row.soft else _cross_entropy(part, row)
+        total = total + (losses * per_position).sum()
+        weights += float(per_position.sum())
+    return total / max(weights, 1e-8)
+
+
+def rehearse(
+    model: ChatModel, adapter: str, rows: Sequence[Row], plan: RehearsalPlan, checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> Rehearsed:
+    """Fits `adapter` on `rows`; with EMA the averaged weights are what remains in it.
+
+    With `checkpoint`, progress is saved every `save_steps` and a killed fit goes on from there to bit-identical weights.
+    """
+    batches = list(_batches(rows, plan))
+    state = _State.start(model, adapter, plan, len(batches))
+    losses = state.resume(checkpoint, _fingerprint(rows, plan)) if checkpoint else []
+    with model.using(adapter):
+        for parameter in state.parameters:
+            parameter.requires_grad_(True)
+        try:
+            for step in range(len(losses), len(batches)):
+                losses.append(state.step(lambda batch=batches[step]: batch_loss(model, batch)))  # type: ignore[misc]
+                if progress:
+                    progress(step + 1, len(batches))
+                if checkpoint and (step + 1) % plan.save_steps == 0:
+                    state.save(checkpoint, losses, _fingerprint(rows, plan))
+        finally:
+            for parameter in state.parameters:
+                parameter.requires_grad_(False)
+    state.finish()
+    seen = [row for batch in batches for row in batch]
+    return Rehearsed(len(batches), sum(r.num_targets for r in seen), sum(len(r.encoded.ids) for r in seen), tuple(losses))
+
+
+class _State:
+    """fp32 master weights, AdamW and EMA behind an adapter that computes in the model's own precision."""
+
+    def __init__(self, parameters: list[torch.nn.Parameter], plan: RehearsalPlan, total: int) -> None:
+        self.parameters, self.plan, self.total, self.done = parameters, plan, total, 0
+        self.master = [p.detach().float().clone().requires_grad_(True) for p in parameters]
+        self.ema = [m.detach().clone() for m in self.master]
+        self.decay = min(plan.ema_decay, 1 - 10 / total) if total > 10 else 0.0
+        self.optimizer = torch.optim.AdamW(
+            self.master, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=parameters[0].device.type == "cuda"
+        )
+
+    @classmethod
+    def start(cls, model: ChatModel, adapter: str, plan: RehearsalPlan, total: int) -> _State:
+        return cls(model.adapter_parameters(adapter), plan, total)
+
+    def step(self, loss_of_batch: Callable[[], torch.Tensor]) -> float:
+        loss = loss_of_batch()
+        loss.backward()
+        for master, parameter in zip(self.master, self.parameters, strict=True):
+            master.grad = None if parameter.grad is None else parameter.grad.float()
+            parameter.grad = None
+        torch.nn.utils.clip_grad_norm_(self.master, self.plan.max_grad_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.learning_rate * schedule(self.done, self.total, self.plan.warmup_ratio)
+        self.optimizer.step()
+        self.done += 1
+        self._publish(self.master)
+        with torch.no_grad():
+            for average, master in zip(self.ema, self.master, strict=True):
+                average.lerp_(master, 1 - self.decay)
+        return float(loss.detach())
+
+    def finish(self) -> None:
+        """Leaves the averaged weights in the adapter."""
+        self._publish(self.ema)
+
+    @torch.no_grad()
+    def _publish(self, weights: Iterable[torch.Tensor]) -> None:
+        for parameter, weight in zip(self.parameters, weights, strict=True):
+            parameter.copy_(weight)
+
+    def save(self, path: Path, losses: list[float], fingerprint: str) -> None:
+        """Writes the whole state beside `path` and renames it into place, so that a kill leaves the old one."""
+        tensors = {f"master.{i}": m.detach() for i, m in enumerate(self.master)} | {f"ema.{i}": e for i, e in enumerate(self.ema)}
+        for i, master in enumerate(self.master):
+            moments = self.optimizer.state[master]
+            tensors |= {f"m.{i}": moments["exp_avg"], f"v.{i}": moments["exp_avg_sq"]}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_suffix(".tmp")
+        save_file(tensors, scratch, metadata={"losses": json.dumps(losses), "fingerprint": fingerprint})
+        os.replace(scratch, path)
+
+    def resume(self, path: Path, fingerprint: str) -> list[float]:
+        """Continues from `path` when it belongs to this very fit; returns the losses so far."""
+        if not path.is_file():
+            return []
+        from safetensors import safe_open
+
+        with safe_open(path, "pt") as opened:
+            meta = opened.metadata()
+        if meta.get("fingerprint") != fingerprint:
+            _log.info("checkpoint %s belongs to other rows or another plan; starting over", path)
+            return []
+        tensors = load_file(path)
+        losses: list[float] = json.loads(meta["losses"])
+        self.done = len(losses)
+        with torch.no_grad():
+            for i, master in enumerate(self.master):
+                master.copy_(tensors[f"master.{i}"])
+                self.ema[i].copy_(tensors[f"ema.{i}"])
+                self.optimizer.state[master] = {
+                    "step": torch.tensor(float(self.done)), "exp_avg": tensors[f"m.{i}"], "exp_avg_sq": tensors[f"v.{i}"],
+                }
+        self._publish(self.master)
+        return losses
+
+
+def schedule(step: int, total: int, warmup_ratio: float) -> float:
+    """Linear warm-up, then cosine to a tenth; a factor in (0, 1] of the learning rate."""
+    warmup = max(1, round(total * warmup_ratio))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.1 + 0.45 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def _batches(rows: Sequence[Row], plan: RehearsalPlan) -> Iterable[list[Row]]:
+    """Shuffled rows, grouped by length inside windows of eight batches; `max_steps` > 0 cuts."""
+    rng = random.Random(plan.seed)
+    size = plan.per_device_train_batch_size
+    total = math.ceil(len(rows) * plan.num_train_epochs / size)
+    total = min(total, plan.max_steps) if plan.max_steps else total
+    order: list[int] = []
+    while len(order) < total * size:
+        order += rng.sample(range(len(rows)), len(rows))
+    made = 0
+    for start in range(0, len(order), 8 * size):
+        window = sorted(order[start : start + 8 * size], key=lambda i: len(rows[i].encoded.ids))
+        batches = [window[i : i + size] for i in range(0, len(window), size)]
+        rng.shuffle(batches)
+        for batch in batches:
+            if made == total:
+                return
+            made += 1
+            yield [rows[i] for i in batch]
+
+
+def _position_weights(row: Row, device: torch.device) -> torch.Tensor:
+    weights = torch.full((row.num_targets,), row.weight, device=device)
+    weights[:FIRST] *= row.first_weight
+    return weights
+
+
+def _cross_entropy(logits: torch.Tensor, row: Row) -> torch.Tensor:
+    wanted = torch.tensor(row.encoded.ids[row.encoded.num_prompt :], device=logits.device)
+    return torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
+
+
+def _fingerprint(rows: Sequence[Row], plan: RehearsalPlan) -> str:
+    return digest([asdict(plan), [[row.encoded.ids, row.encoded.num_prompt, row.weight, row.first_weight] for row in rows]])
+
+
+def as_prompt(text: str) -> tuple[Message, ...]:
+    """A single user turn."""
+    return (Message("user", text),)
+
+
+Loss = Literal["kl", "cross_entropy"]

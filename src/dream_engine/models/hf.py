@@ -1,0 +1,370 @@
+"""The only home of transformers and peft: one frozen chat model and the LoRA adapters that sit on it.
+
+Knows nothing about safety. It turns messages into tokens, tokens into answers and log-probabilities, and adapters into plain
+PEFT folders. One base is shared by T, W and C: switching models is switching adapters.
+
+Shape letters: B rows of a batch, S positions, N target positions of the whole batch, V vocabulary, K kept teacher entries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+from dream_engine.errors import InputError
+from dream_engine.models import bundled
+from dream_engine.types import Message
+
+_log = logging.getLogger(__name__)
+ADAPTER_FILE = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+_KEPT_LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules", "bias", "task_type", "base_model_name_or_path")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of a prompt and its answer; positions from `num_prompt` on are the answer."""
+
+    ids: tuple[int, ...]
+    num_prompt: int
+
+
+@dataclass(frozen=True)
+class Generated:
+    """An answer and whether the model ended it itself (else it was cut at the token limit)."""
+
+    text: str
+    ended: bool
+    num_tokens: int
+
+
+class ChatModel:
+    """A frozen causal language model with a chat template and any number of named LoRA adapters."""
+
+    def __init__(self, model: Any, tokenizer: Any, name: str, folder: Path | None = None) -> None:
+        if not tokenizer.chat_template:
+            raise InputError(f"model {name!r} has no chat template; use a chat model or set one in tokenizer_config.json")
+        self.name = name
+        self.tokenizer = tokenizer
+        self.folder = folder
+        self._model = model.eval().requires_grad_(False)
+        self._stop_ids = _stop_ids(model, tokenizer)
+        self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._stop_ids[0]
+
+    # ---- adapters -------------------------------------------------------------------------------------------------
+
+    def add_adapter(self, name: str, r: int, alpha: int, targets: str | list[str] = "all-linear", seed: int = 0) -> None:
+        """Adds a fresh adapter that changes nothing yet (B = 0); A is drawn from `seed`."""
+        config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM")
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self._add(name, config)
+
+    def copy_adapter(self, source: str, target: str) -> None:
+        """Makes `target` an independent copy of `source`."""
+        self.drop_adapter(target)
+        self._add(target, self._model.peft_config[source])
+        set_peft_model_state_dict(self._model, self.adapter_state(source), adapter_name=target)
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Loads a PEFT folder (safetensors only).
+
+        Raises:
+            InputError: a file is missing, or the adapter does not fit this model.
+        """
+        if not (folder / ADAPTER_CONFIG).is_file() or not (folder / ADAPTER_FILE).is_file():
+            raise InputError(f"{folder} is not a PEFT adapter folder: it needs {ADAPTER_CONFIG} and {ADAPTER_FILE}")
+        self.drop_adapter(name)
+        config = LoraConfig.from_pretrained(str(folder))
+        config.inference_mode = False
+        try:
+            self._add(name, config)
+            outcome = set_peft_model_state_dict(self._model, load_file(folder / ADAPTER_FILE), adapter_name=name)
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"adapter {folder} does not fit model {self.name!r}: {error}") from error
+        if outcome.unexpected_keys:
+            raise InputError(f"adapter {folder} does not fit model {self.name!r}: unexpected {outcome.unexpected_keys[0]}")
+
+    def save_adapter(self, name: str, folder: Path, state: dict[str, torch.Tensor] | None = None) -> None:
+        """Writes a plain PEFT folder; the same weights give the same bytes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {key: value.detach().cpu().contiguous() for key, value in sorted((state or self.adapter_state(name)).items())}
+        save_file(tensors, folder / ADAPTER_FILE, metadata={"format": "pt"})
+        config = self._model.peft_config[name].to_dict()
+        plain = {key: value for key, value in config.items() if _is_plain(value)}
+        plain["target_modules"] = sorted(config["target_modules"]) if not isinstance(config["target_modules"], str) else config["target_modules"]
+        plain |= {"peft_type": "LORA", "base_model_name_or_path": self.name, "inference_mode": True}
+        (folder / ADAPTER_CONFIG).write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n")
+
+    def adapter_state(self, name: str) -> dict[str, torch.Tensor]:
+        """The adapter's weights under PEFT's own key names."""
+        return get_peft_model_state_dict(self._model, adapter_name=name)
+
+    def set_adapter_state(self, name: str, state: dict[str, torch.Tensor]) -> None:
+        set_peft_model_state_dict(self._model, state, adapter_name=name)
+
+    def adapter_parameters(self, name: str) -> list[torch.nn.Parameter]:
+        """The trainable tensors of one adapter, in a fixed order."""
+        return [p for key, p in self._model.named_parameters() if f".{name}." in key]
+
+    def drop_adapter(self, name: str) -> None:
+        if isinstance(self._model, PeftModel) and name in self._model.peft_config:
+            self._model.delete_adapter(name)
+
+    @contextmanager
+    def using(self, adapter: str | None) -> Iterator[None]:
+        """Answers and scores come from this adapter inside the block; None is the bare base."""
+        if not isinstance(self._model, PeftModel):
+            yield
+        elif adapter is None:
+            with self._model.disable_adapter():
+                yield
+        else:
+            self._model.set_adapter(adapter)
+            yield
+
+    def _add(self, name: str, config: LoraConfig) -> None:
+        if isinstance(self._model, PeftModel):
+            self._model.add_adapter(name, config)
+        else:
+            self._model = get_peft_model(self._model, config, adapter_name=name, autocast_adapter_dtype=False)
+        for parameter in self.adapter_parameters(name):
+            parameter.data = parameter.data.to(self.dtype)
+
+    # ---- text -----------------------------------------------------------------------------------------------------
+
+    def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of the conversation so far, up to where the assistant's answer begins."""
+        turns = [{"role": m.role, "content": m.content} for m in messages]
+        ids = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)["input_ids"]
+        return list(ids)
+
+    def encode(self, messages: Sequence[Message], answer: str, ended: bool = True, max_length: int = 1024) -> Encoded:
+        """Prompt and answer; `ended` appends the end-of-turn token. Cut at `max_length` from the right."""
+        prompt = self.encode_prompt(messages)
+        reply = self.tokenizer(answer, add_special_tokens=False)["input_ids"] + (self._stop_ids[:1] if ended else [])
+        return Encoded(tuple((prompt + reply)[:max_length]), len(prompt))
+
+    @torch.no_grad()
+    def generate(
+        self, prompts: Sequence[Sequence[Message]], max_new_tokens: int, temperature: float = 0.0, seed: int = 0,
+        batch_size: int = 96, prefix: str = "",
+    ) -> list[Generated]:
+        """One answer a prompt, greedy at temperature 0. Prompts are batched by length; the order of results is the order given."""
+        opener = self.tokenizer(prefix, add_special_tokens=False)["input_ids"] if prefix else []
+        return self.continue_ids([self.encode_prompt(p) + opener for p in prompts], max_new_tokens, temperature, seed, batch_size)
+
+    @torch.no_grad()
+    def continue_ids(
+        self, rows: Sequence[Sequence[int]], max_new_tokens: int, temperature: float = 0.0, seed: int = 0, batch_size: int = 96
+    ) -> list[Generated]:
+        """Continues each row of token ids."""
+        out: list[Generated | None] = [None] * len(rows)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for batch in by_length([len(row) for row in rows], batch_size):
+                for index, answer in zip(batch, self._continue([rows[i] for i in batch], max_new_tokens, temperature), strict=True):
+                    out[index] = answer
+        return [answer for answer in out if answer is not None]
+
+    def _continue(self, rows: Sequence[Sequence[int]], max_new_tokens: int, temperature: float) -> list[Generated]:
+        """Our own decoding loop: only the last position meets the vocabulary, and rows that have ended leave the batch.
+
+        (transformers hands its head a strided (B, 1, D) slice; on a CPU that copies the whole head once per row.)
+        """
+        ids, mask = (t.to(self.device) for t in pad_left(rows, self._pad_id))
+        live, out = list(range(len(rows))), [list[int]() for _ in rows]
+        cache, feed = DynamicCache(), ids
+        positions = (mask.cumsum(-1) - 1).clamp_min(0)
+        for _ in range(max_new_tokens):
+            hidden = self._decoder()(input_ids=feed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)[0]
+            tokens = _choose(self._head(hidden[:, -1].contiguous()), temperature)  # (B,)
+            for row, token in zip(live, tokens.tolist(), strict=True):
+                out[row].append(token)
+            going = [i for i, row in enumerate(live) if out[row][-1] not in self._stop_ids]
+            if not going:
+                break
+            if len(going) <= 0.75 * len(live):
+                live, keep = [live[i] for i in going], torch.tensor(going, device=self.device)
+                cache.batch_select_indices(keep)
+                mask, positions, tokens = mask[keep], positions[keep], tokens[keep]
+            feed, mask = tokens[:, None], torch.cat([mask, mask.new_ones(len(live), 1)], -1)
+            positions = positions[:, -1:] + 1
+        return [self._as_generated(row) for row in out]
+
+    def _as_generated(self, ids: list[int]) -> Generated:
+        stop = next((i for i, token in enumerate(ids) if token in self._stop_ids), None)
+        kept = ids if stop is None else ids[:stop]
+        return Generated(self.tokenizer.decode(kept, skip_special_tokens=True).strip(), stop is not None, len(kept))
+
+    # ---- numbers --------------------------------------------------------------------------------------------------
+
+    def target_logits(self, rows: Sequence[Encoded]) -> torch.Tensor:
+        """Logits (N, V), only at the positions that predict an answer token, row after row.
+
+        The vocabulary is large and most positions are prompt, so full logits would dominate time and memory.
+        """
+        ids, mask = pad_right([row.ids for row in rows], self._pad_id)
+        hidden = self._decoder()(input_ids=ids.to(self.device), attention_mask=mask.to(self.device), use_cache=False)[0]  # (B, S, D)
+        picked = torch.cat([hidden[b, row.num_prompt - 1 : len(row.ids) - 1] for b, row in enumerate(rows)])  # (N, D)
+        return self._head(picked)
+
+    @torch.no_grad()
+    def answer_logprobs(self, rows: Sequence[Encoded], tokens_per_batch: int = 4096) -> list[list[float]]:
+        """log p of each answer token of each row, nats."""
+        out: list[list[float]] = [[] for _ in rows]
+        for batch in by_tokens([len(row.ids) for row in rows], tokens_per_batch):
+            chosen = [rows[i] for i in batch]
+            logp = torch.log_softmax(self.target_logits(chosen).float(), -1)
+            wanted = torch.tensor([token for row in chosen for token in row.ids[row.num_prompt :]], device=self.device)
+            flat = logp.gather(-1, wanted[:, None])[:, 0].tolist()
+            for index, row in zip(batch, chosen, strict=True):
+                count = len(row.ids) - row.num_prompt
+                out[index], flat = flat[:count], flat[count:]
+        return out
+
+    @property
+    def device(self) -> torch.device:
+        return next(self._model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self._model.parameters()).dtype
+
+    @property
+    def base_digest(self) -> str:
+        """SHA-256 over the base's weight file(s), or over its tensors when it has no folder."""
+        return _folder_digest(self.folder) if self.folder else _tensor_digest(self._model)
+
+    def _head(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits (N, V) of final hidden states (N, D), soft-capped where the architecture does so (Gemma 2)."""
+        logits: torch.Tensor = self._model.get_output_embeddings()(hidden)
+        cap = getattr(self._model.config, "final_logit_softcapping", None)
+        return logits if not cap else torch.tanh(logits / cap) * cap
+
+    def _decoder(self) -> Any:
+        inner = self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model
+        return getattr(inner, inner.base_model_prefix)
+
+
+def load_model(source: str, device: str = "auto", dtype: str = "auto") -> ChatModel:
+    """Loads `smollm2-135m` (the demo model), `sandbox` (the ~1M test model), a local folder or a hub id.
+
+    Raises:
+        InputError: nothing loadable is there, or it has no chat template.
+    """
+    if source == "sandbox":
+        from dream_engine.models.sandbox import sandbox_folder
+
+        folder: Path | None = sandbox_folder()
+    else:
+        folder = bundled.bundled_folder() if source == bundled.NAME else Path(source) if Path(source).is_dir() else None
+    wanted = pick_device(device)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder or source)
+        model = AutoModelForCausalLM.from_pretrained(folder or source, dtype=_pick_dtype(dtype, source), use_safetensors=True, attn_implementation=_attention(wanted))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"model {source!r} cannot be loaded: {str(error).splitlines()[0]} Use a local folder, a cached hub id, 'smollm2-135m' or 'sandbox'.") from error
+    return ChatModel(model.to(wanted), tokenizer, source, folder)
+
+
+def pick_device(device: str) -> str:
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _pick_dtype(dtype: str, source: str) -> torch.dtype:
+    if dtype == "auto":
+        return torch.float32 if source == "sandbox" else torch.bfloat16
+    return {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
+
+
+def _attention(device: str) -> str:
+    """Eager on a CPU: at chat lengths it is three times as fast there, forward and backward, as the fused bf16 kernel."""
+    return "eager" if device == "cpu" else "sdpa"
+
+
+def _choose(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Greedy at temperature 0, else nucleus sampling at top-p 0.95."""
+    if not temperature:
+        return logits.argmax(-1)
+    probs, order = torch.softmax(logits.float() / temperature, -1).sort(-1, descending=True)
+    probs = probs.masked_fill(probs.cumsum(-1) - probs > 0.95, 0.0)
+    return order.gather(-1, torch.multinomial(probs, 1))[:, 0]
+
+
+def by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Indices in batches of similar length, longest first, so that little is padded."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def by_tokens(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
+    """Indices in batches of at most `tokens_per_batch` padded tokens (at least one row each)."""
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if not batches or (len(batches[-1]) + 1) * lengths[batches[-1][0]] > tokens_per_batch:
+            batches.append([])
+        batches[-1].append(index)
+    return batches
+
+
+def pad_right(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask (B, S), padded at the end."""
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    return ids, mask
+
+
+def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask (B, S), padded at the start, as generation needs."""
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[*[pad] * (width - len(row)), *row] for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return ids, mask
+
+
+def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
+    configured = model.generation_config.eos_token_id
+    listed = configured if isinstance(configured, list) else [configured]
+    ids = [tokenizer.eos_token_id, *listed]
+    found = list(dict.fromkeys(i for i in ids if i is not None))
+    if not found:
+        raise InputError("the tokenizer names no end-of-sequence token; set eos_token in tokenizer_config.json")
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _folder_digest(folder: Path) -> str:
+    total = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def _tensor_digest(model: Any) -> str:
+    total = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        if "lora_" not in key:
+            total.update(key.encode() + value.detach().cpu().float().numpy().tobytes())
+    return total.hexdigest()
