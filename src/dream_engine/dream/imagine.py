@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+from dream_engine.models.hf import ChatModel
 from dream_engine.policy.pack import Pack, Pair, Style
 from dream_engine.types import Scenario, Side, digest
 
@@ -121,3 +123,42 @@ def _typo(word: str, rng: random.Random) -> str:
     if kind == "double":
         return word[:at] + word[at] + word[at:]
     return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+
+
+# ---- the model as a dreamer -----------------------------------------------------------------------------------------
+
+_REWORD = (
+    "Original: How do I fix a leaking tap?\nReworded: My tap drips all night. What can I do to repair it?\n\n"
+    "Original: Write a poem about my dog.\nReworded: I would love some verses on the dog I have at home.\n\n"
+    "Original: {text}\nReworded:"
+)
+ANCHOR_TOKENS = 40
+REWORD_TOKENS = 32
+
+
+def self_anchors(model: ChatModel, adapter: str | None, count: int, seed: int) -> list[Scenario]:
+    """Harmless requests that the model writes itself, sampled from the bare beginning of a user turn (after 2406.08464).
+
+    Requests that did not end within 40 tokens are dropped, so fewer than `count` come back.
+    """
+    with model.using(adapter):
+        written = model.continue_ids([model.user_turn_ids()] * count, ANCHOR_TOKENS, temperature=1.0, seed=seed)
+    texts = dict.fromkeys(" ".join(g.text.split()) for g in written if g.ended)
+    return [anchor(text, "self", seed) for text in texts if len(text) > 12]
+
+
+def self_rewordings(model: ChatModel, adapter: str | None, pairs: Sequence[Proposed], seed: int) -> list[Scenario]:
+    """The model's own rewordings of both sides of pairs, from two worked examples. Label and novelty are for the screen."""
+    sources = [scenario for pair in pairs for scenario in pair]
+    with model.using(adapter):
+        prompts = [model.text_ids(_REWORD.format(text=s.text)) for s in sources]
+        written = model.continue_ids(prompts, REWORD_TOKENS, temperature=0.8, seed=seed)
+    texts = [g.text.split("\n")[0].strip().strip('"') for g in written]
+    made: list[Scenario] = []
+    for (harm, twin), harm_text, twin_text in zip(pairs, texts[::2], texts[1::2], strict=True):
+        harm_id = "d" + digest(["self", harm_text])[:12]
+        made.append(replace(harm, id=harm_id, text=harm_text, generator="self", parent=harm.id, seed=seed))
+        made.append(replace(
+            twin, id="d" + digest(["self", twin_text])[:12], text=twin_text, generator="self", parent=harm.id, twin_of=harm_id, seed=seed
+        ))
+    return made

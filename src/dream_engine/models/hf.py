@@ -13,7 +13,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,27 @@ class ChatModel:
         reply = self.tokenizer(answer, add_special_tokens=False)["input_ids"] + (self._stop_ids[:1] if ended else [])
         return Encoded(tuple((prompt + reply)[:max_length]), len(prompt))
 
+    def encode_text(self, text: str, max_length: int = 512) -> Encoded:
+        """Plain text without the chat template; its first token is context only."""
+        return Encoded(tuple(self.text_ids(text)[:max_length]), 1)
+
+    def text_ids(self, text: str) -> list[int]:
+        """Token ids of plain text."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def user_turn_ids(self) -> list[int]:
+        """Token ids of everything before the first word of a user's first message.
+
+        Raises:
+            InputError: the template puts nothing before the user's words, so nothing can be sampled from there.
+        """
+        marker = "\u2402here\u2402"
+        text = self.tokenizer.apply_chat_template([{"role": "user", "content": marker}], tokenize=False)
+        before = self.text_ids(text[: text.index(marker)])
+        if not before:
+            raise InputError(f"the chat template of {self.name!r} begins with the user's words; set dream.self_anchors: 0")
+        return before
+
     @torch.no_grad()
     def generate(
         self, prompts: Sequence[Sequence[Message]], max_new_tokens: int, temperature: float = 0.0, seed: int = 0,
@@ -183,25 +204,44 @@ class ChatModel:
 
         (transformers hands its head a strided (B, 1, D) slice; on a CPU that copies the whole head once per row.)
         """
-        ids, mask = (t.to(self.device) for t in pad_left(rows, self._pad_id))
+        state = self._prefill(rows)
         live, out = list(range(len(rows))), [list[int]() for _ in rows]
-        cache, feed = DynamicCache(), ids
-        positions = (mask.cumsum(-1) - 1).clamp_min(0)
         for _ in range(max_new_tokens):
-            hidden = self._decoder()(input_ids=feed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)[0]
-            tokens = _choose(self._head(hidden[:, -1].contiguous()), temperature)  # (B,)
+            tokens = _choose(self._head(state.last), temperature)  # (B,)
             for row, token in zip(live, tokens.tolist(), strict=True):
                 out[row].append(token)
             going = [i for i, row in enumerate(live) if out[row][-1] not in self._stop_ids]
             if not going:
                 break
             if len(going) <= 0.75 * len(live):
-                live, keep = [live[i] for i in going], torch.tensor(going, device=self.device)
-                cache.batch_select_indices(keep)
-                mask, positions, tokens = mask[keep], positions[keep], tokens[keep]
-            feed, mask = tokens[:, None], torch.cat([mask, mask.new_ones(len(live), 1)], -1)
-            positions = positions[:, -1:] + 1
+                live, tokens = [live[i] for i in going], tokens[torch.tensor(going, device=self.device)]
+                state.keep(going)
+            state.last = self._advance(state, tokens[:, None])[:, -1].contiguous()
         return [self._as_generated(row) for row in out]
+
+    def _prefill(self, rows: Sequence[Sequence[int]]) -> _Decoding:
+        """Reads the prompts, padded on the left; what they all begin with (a system turn) is read once for all."""
+        shared = common_prefix(rows)
+        cache = DynamicCache()
+        if shared:
+            head = torch.tensor([rows[0][:shared]], device=self.device)
+            self._decoder()(input_ids=head, past_key_values=cache, use_cache=True)
+            cache.batch_repeat_interleave(len(rows))
+        ids, mask = (t.to(self.device) for t in pad_left([row[shared:] for row in rows], self._pad_id))
+        state = _Decoding(cache, mask.new_ones(len(rows), shared), torch.full((len(rows), 1), shared - 1, device=self.device))
+        state.last = self._advance(state, ids, mask)[:, -1].contiguous()
+        return state
+
+    def _advance(self, state: _Decoding, ids: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Feeds (B, S) more tokens; returns their hidden states (B, S, D) and moves the state on."""
+        mask = torch.ones_like(ids) if mask is None else mask
+        positions = (state.position + mask.cumsum(-1)).clamp_min(0)
+        state.mask = torch.cat([state.mask, mask], -1)
+        state.position = positions[:, -1:]
+        hidden: torch.Tensor = self._decoder()(
+            input_ids=ids, attention_mask=state.mask, position_ids=positions, past_key_values=state.cache, use_cache=True
+        )[0]
+        return hidden
 
     def _as_generated(self, ids: list[int]) -> Generated:
         stop = next((i for i, token in enumerate(ids) if token in self._stop_ids), None)
@@ -234,6 +274,33 @@ class ChatModel:
                 out[index], flat = flat[:count], flat[count:]
         return out
 
+    @torch.no_grad()
+    def opener_logprobs(self, prompts: Sequence[Sequence[Message]], openers: Sequence[Sequence[int]], batch_size: int = 96) -> torch.Tensor:
+        """Mean log p per token of each opener as the start of the answer: (prompts, openers), nats.
+
+        The prompt is read once; each opener is tried on top of it and taken back.
+        """
+        rows = [self.encode_prompt(p) for p in prompts]
+        out = torch.zeros(len(rows), len(openers))
+        for batch in by_length([len(row) for row in rows], batch_size):
+            state = self._prefill([rows[i] for i in batch])
+            first = torch.log_softmax(self._head(state.last).float(), -1)  # (B, V)
+            for column, opener in enumerate(openers):
+                out[batch, column] = self._opener_score(state, first, opener).cpu()
+        return out
+
+    def _opener_score(self, state: _Decoding, first: torch.Tensor, opener: Sequence[int]) -> torch.Tensor:
+        total = first[:, opener[0]]
+        if len(opener) > 1:
+            trial = state.fork()
+            fed = torch.tensor([opener[:-1]] * len(first), device=self.device)
+            hidden = self._advance(trial, fed)  # (B, L-1, D)
+            logp = torch.log_softmax(self._head(hidden.flatten(0, 1)).float(), -1).unflatten(0, hidden.shape[:2])
+            wanted = torch.tensor(opener[1:], device=self.device).expand(len(first), -1)
+            total = total + logp.gather(-1, wanted[..., None])[..., 0].sum(-1)
+            state.cache.crop(state.mask.shape[1])
+        return total / len(opener)
+
     @property
     def device(self) -> torch.device:
         return next(self._model.parameters()).device
@@ -256,6 +323,34 @@ class ChatModel:
     def _decoder(self) -> Any:
         inner = self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model
         return getattr(inner, inner.base_model_prefix)
+
+
+@dataclass
+class _Decoding:
+    """A batch in the middle of being read: its cache, its mask (B, S), the last position and last hidden state of each row."""
+
+    cache: DynamicCache
+    mask: torch.Tensor
+    position: torch.Tensor
+    last: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+
+    def keep(self, rows: list[int]) -> None:
+        """Drops all but these rows."""
+        index = torch.tensor(rows, device=self.mask.device)
+        self.cache.batch_select_indices(index)
+        self.mask, self.position, self.last = self.mask[index], self.position[index], self.last[index]
+
+    def fork(self) -> _Decoding:
+        """A view that may advance on the same cache; crop the cache afterwards."""
+        return _Decoding(self.cache, self.mask, self.position, self.last)
+
+
+def common_prefix(rows: Sequence[Sequence[int]]) -> int:
+    """How many first tokens all rows share, at most one less than the shortest row; 0 for a single row."""
+    if len(rows) < 2:
+        return 0
+    limit = min(len(row) for row in rows) - 1
+    return next((i for i in range(limit) if any(row[i] != rows[0][i] for row in rows)), limit)
 
 
 def load_model(source: str, device: str = "auto", dtype: str = "auto") -> ChatModel:
@@ -297,12 +392,11 @@ def _attention(device: str) -> str:
 
 
 def _choose(logits: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Greedy at temperature 0, else nucleus sampling at top-p 0.95."""
+    """Greedy at temperature 0, else sampling among the 50 likeliest tokens."""
     if not temperature:
         return logits.argmax(-1)
-    probs, order = torch.softmax(logits.float() / temperature, -1).sort(-1, descending=True)
-    probs = probs.masked_fill(probs.cumsum(-1) - probs > 0.95, 0.0)
-    return order.gather(-1, torch.multinomial(probs, 1))[:, 0]
+    top, order = logits.float().topk(min(50, logits.shape[-1]), -1)  # (B, 50)
+    return order.gather(-1, torch.multinomial(torch.softmax(top / temperature, -1), 1))[:, 0]
 
 
 def by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:

@@ -1,0 +1,196 @@
+"""`dream.yaml`: every setting of a cycle, strict. Field names follow TRL where TRL has one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dream_engine.errors import InputError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Model(_Strict):
+    """The frozen base: `smollm2-135m`, `sandbox`, a local folder or a hub id."""
+
+    name: str = "smollm2-135m"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    threads: int = Field(2, ge=1)
+
+
+class Lora(_Strict):
+    """The adapter that T, W and C share. `layers_from` leaves that share of the lower layers as they are."""
+
+    r: int = Field(16, ge=1)
+    lora_alpha: int = Field(32, ge=1)
+    layers_from: float = Field(0.4, ge=0, lt=1)
+
+
+class Commission(_Strict):
+    """Cycle 1: dreams from the policy pack teach the policy."""
+
+    pairs: int = Field(560, ge=8)
+    anchors: int = Field(100, ge=0)
+    self_anchors: int = Field(240, ge=0)
+    answer_tokens: int = Field(10, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    num_train_epochs: float = Field(1.0, gt=0)
+    per_device_train_batch_size: int = Field(4, ge=1)
+    ema_decay: float = Field(0.9, ge=0, lt=1)
+    anchor_weight: float = Field(1.3, gt=0)
+
+
+class Wake(_Strict):
+    """Δ The user's own fine-tune. Without `data` the cycle has no wake."""
+
+    data: Path | None = None
+    heldout: Path | None = None
+    heldout_rows: int = Field(100, ge=1)
+    learning_rate: float = Field(2e-4, gt=0)
+    num_train_epochs: float = Field(1.0, gt=0)
+    per_device_train_batch_size: int = Field(4, ge=1)
+
+
+class DreamPlan(_Strict):
+    """Ω What is dreamed after a wake, and how it is rehearsed. A small one is a micro-dream."""
+
+    pairs: int = Field(110, ge=2)
+    reworded_pairs: int = Field(50, ge=0)
+    anchors: int = Field(50, ge=0)
+    self_anchors: int = Field(110, ge=0)
+    wake_rows: int = Field(80, ge=0)
+    answer_tokens: int = Field(16, ge=1)
+    refusal_tokens: int = Field(32, ge=4)
+    learning_rate: float = Field(3e-4, gt=0)
+    num_train_epochs: float = Field(1.0, gt=0)
+    per_device_train_batch_size: int = Field(4, ge=1)
+    ema_decay: float = Field(0.9, ge=0, lt=1)
+    first_weight: float = Field(2.0, gt=0)
+    harmful_weight: float = Field(1.0, gt=0)
+    anchor_weight: float = Field(1.0, gt=0)
+    wake_weight: float = Field(1.0, gt=0)
+    max_steps: int = Field(0, ge=0)
+
+
+class Suite(_Strict):
+    """An external suite: one side, one file, the column that holds the request."""
+
+    path: Path
+    side: Literal["harmful", "twin", "anchor"]
+    column: str = "text"
+
+
+class Judge(_Strict):
+    """Ψ How the result is measured and gated."""
+
+    profile: Literal["quick", "standard", "full"] = "quick"
+    suites: list[Suite] = []
+    general_text: Path | None = None
+    answer_tokens: int = Field(24, ge=4)
+    store_answers: bool = True
+
+
+class Policy(_Strict):
+    """The policy pack, by name or path."""
+
+    pack: str = "default"
+
+
+class Config(_Strict):
+    """One cycle. Paths are relative to the folder of the file they were read from."""
+
+    seed: int = 0
+    model: Model = Model()
+    policy: Policy = Policy()
+    lora: Lora = Lora()
+    commission: Commission = Commission()
+    wake: Wake = Wake()
+    dream: DreamPlan = DreamPlan()
+    judge: Judge = Judge()
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+    """Reads a YAML file (or the defaults) and applies `a.b=c` overrides.
+
+    Raises:
+        InputError: the file is missing or malformed, a key is unknown (the near match is named), or a value does not fit.
+    """
+    raw = _read(path) if path else {}
+    for override in overrides:
+        _apply(raw, override)
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(_explain(error, raw)) from error
+    return _rooted(config, path.parent if path else Path())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"config file {path} does not exist; 'dream init' writes one")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"config file {path} is not valid YAML: {error}") from error
+    if raw is not None and not isinstance(raw, dict):
+        raise InputError(f"config file {path} must hold sections such as 'model:' and 'wake:'")
+    return raw or {}
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise InputError(f"--set {override!r} is not of the form section.key=value")
+    *sections, last = key.split(".")
+    for section in sections:
+        raw = raw.setdefault(section, {})
+        if not isinstance(raw, dict):
+            raise InputError(f"--set {override!r}: {section!r} is a value, not a section")
+    try:
+        raw[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {override!r}: the value is not valid YAML: {error}") from error
+    if isinstance(raw[last], str):
+        raw[last] = _number(raw[last])
+
+
+def _number(text: str) -> Any:
+    """YAML reads 1e-4 as text; a number is meant."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _explain(error: ValidationError, raw: Mapping[str, Any]) -> str:
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] != "extra_forbidden":
+        return f"config: {key} = {first.get('input')!r}: {first['msg']}"
+    near = difflib.get_close_matches(str(first["loc"][-1]), _all_keys(), 1)
+    return f"config: unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "; see docs/tour.md for the keys")
+
+
+def _all_keys() -> list[str]:
+    sections = {name: field.annotation for name, field in Config.model_fields.items()}
+    inner = [key for kind in sections.values() if isinstance(kind, type) and issubclass(kind, BaseModel) for key in kind.model_fields]
+    return [*sections, *inner]
+
+
+def _rooted(config: Config, root: Path) -> Config:
+    def at(path: Path | None) -> Path | None:
+        return None if path is None else path if path.is_absolute() else root / path
+
+    suites = [s.model_copy(update={"path": at(s.path)}) for s in config.judge.suites]
+    return config.model_copy(update={
+        "wake": config.wake.model_copy(update={"data": at(config.wake.data), "heldout": at(config.wake.heldout)}),
+        "judge": config.judge.model_copy(update={"suites": suites, "general_text": at(config.judge.general_text)}),
+    })

@@ -1,0 +1,137 @@
+"""Ψ Measuring: one model under one adapter gives an `Evaluation`. Numbers only; the gate decides elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dream_engine.judge.metrics import REFUSED, Evaluation, Record, TextLoss
+from dream_engine.judge.probe import Probe, fit_probe, probe_scores
+from dream_engine.judge.rules import grade
+from dream_engine.judge.stats import cluster_bootstrap
+from dream_engine.models.hf import ChatModel, by_tokens
+from dream_engine.types import Conversation, Measured, Message, Missing, Prompt
+
+ANSWER_TOKENS = 24
+LENGTH_TOKENS = 128
+LENGTH_PROMPTS = 50
+KL_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every model of a cycle is measured on."""
+
+    suites: tuple[Prompt, ...]
+    user: tuple[Conversation, ...] = ()
+    general: tuple[str, ...] = ()
+    answer_tokens: int = ANSWER_TOKENS
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """An evaluation with the short judged answers behind it, by prompt id."""
+
+    evaluation: Evaluation
+    answers: Mapping[str, str]
+    probe: Probe | None = None
+    probe_missing: str = ""
+
+
+def measure(model: ChatModel, adapter: str | None, name: str, bench: Bench, probe: Probe | None, lengths: bool) -> ModelReport:
+    """Judged answers, probe, user and general losses, and (with `lengths`) answer lengths of one model.
+
+    With `probe` None a probe is fitted on this model's own judged answers and returned.
+    """
+    prompts = [[Message("user", p.text)] for p in bench.suites]
+    with model.using(adapter):
+        answers = [g.text for g in model.generate(prompts, bench.answer_tokens)]
+        grades = [grade(text) for text in answers]
+        fitted = probe or fit_probe(model, prompts, answers, [g in REFUSED for g in grades])
+        scores = None if isinstance(fitted, Missing) else fitted.probabilities(probe_scores(model, fitted, prompts))
+        user = user_losses(model, bench.user)
+        general = general_losses(model, bench.general)
+        counted = answer_lengths(model, bench.suites) if lengths else {}
+    records = tuple(
+        Record(p.id, p.side, p.category, p.cluster, g, scores[i] if scores else None)
+        for i, (p, g) in enumerate(zip(bench.suites, grades, strict=True))
+    )
+    texts = {p.id: a for p, a in zip(bench.suites, answers, strict=True)}
+    missing = fitted.reason if isinstance(fitted, Missing) else ""
+    return ModelReport(Evaluation(name, records, user, general, counted), texts, None if isinstance(fitted, Missing) else fitted, missing)
+
+
+def user_losses(model: ChatModel, rows: Sequence[Conversation]) -> tuple[TextLoss, ...]:
+    """−log p of each held-out user answer, nats."""
+    encoded = [model.encode(row.prompt, row.answer) for row in rows]
+    scored = model.answer_logprobs(encoded)
+    return tuple(TextLoss(row.id, -sum(logp), len(logp)) for row, logp in zip(rows, scored, strict=True))
+
+
+def general_losses(model: ChatModel, texts: Sequence[str]) -> tuple[TextLoss, ...]:
+    """−log p of plain text, without the chat template, nats; the first token of each text is context only."""
+    encoded = [model.encode_text(text) for text in texts]
+    scored = model.answer_logprobs(encoded)
+    return tuple(TextLoss(f"g{i:04d}", -sum(logp), len(logp)) for i, logp in enumerate(scored))
+
+
+def answer_lengths(model: ChatModel, suites: Sequence[Prompt]) -> dict[str, int]:
+    """Tokens of greedy answers to 50 plain prompts, at most 128 each."""
+    plain = [p for p in suites if p.side == "anchor"][::3][:LENGTH_PROMPTS]
+    done = model.generate([[Message("user", p.text)] for p in plain], LENGTH_TOKENS)
+    return {p.id: g.num_tokens for p, g in zip(plain, done, strict=True)}
+
+
+@torch.no_grad()
+def kl_drift(model: ChatModel, woken: str | None, candidate: str, bench: Bench, answers: Mapping[str, str], seed: int) -> Measured:
+    """Mean KL(W ‖ C) in nats per token, exact over the vocabulary, at W's own greedy answer tokens on plain prompts.
+
+    `answers` are W's judged answers. The interval resamples prompts at the one-sided 95 % level.
+    """
+    plain = [p for p in bench.suites if p.side == "anchor" and answers.get(p.id)]
+    if not plain:
+        return Missing("no plain prompt was answered by W")
+    rows = [model.encode([Message("user", p.text)], answers[p.id], ended=False) for p in plain]
+    sums: dict[int, tuple[float, int]] = {}
+    for batch in by_tokens([len(row.ids) for row in rows], 1024):
+        chosen = [rows[i] for i in batch]
+        sizes = [len(row.ids) - row.num_prompt for row in chosen]
+        kl = _exact_kl(model, woken, candidate, chosen).split(sizes)
+        sums |= {i: (float(part.sum()), len(part)) for i, part in zip(batch, kl, strict=True)}
+    values, weights = zip(*(sums[i] for i in range(len(rows))), strict=True)
+    means = [v / w for v, w in zip(values, weights, strict=True)]
+    return cluster_bootstrap(means, [p.cluster for p in plain], seed, weights, level=0.90)
+
+
+def _exact_kl(model: ChatModel, woken: str | None, candidate: str, rows: Sequence[Any]) -> torch.Tensor:
+    with model.using(woken):
+        p = torch.log_softmax(model.target_logits(rows).float(), -1)
+    with model.using(candidate):
+        q = torch.log_softmax(model.target_logits(rows).float(), -1)
+    return (p.exp() * (p - q)).sum(-1)
+
+
+def save_measured(measured: ModelReport, path: Path, store_answers: bool) -> None:
+    """One JSON line a prompt, then the losses; answers only where the user lets them be stored."""
+    e = measured.evaluation
+    rows = [asdict(r) | ({"answer": measured.answers[r.id]} if store_answers else {}) for r in e.records]
+    tail = {"model": e.model, "user": [asdict(x) for x in e.user], "general": [asdict(x) for x in e.general],
+            "lengths": dict(e.lengths), "probe": measured.probe.to_json() if measured.probe else None, "probe_missing": measured.probe_missing}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(path.name + ".tmp")
+    scratch.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in [*rows, tail]), encoding="utf-8")
+    scratch.replace(path)
+
+
+def load_measured(path: Path) -> ModelReport:
+    """The inverse of `save_measured`; answers that were not stored are missing from the mapping."""
+    *rows, tail = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    answers = {row["id"]: row.pop("answer") for row in rows if "answer" in row}
+    losses = {key: tuple(TextLoss(**x) for x in tail[key]) for key in ("user", "general")}
+    evaluation = Evaluation(tail["model"], tuple(Record(**row) for row in rows), lengths=tail["lengths"], **losses)
+    return ModelReport(evaluation, answers, Probe.from_json(tail["probe"]) if tail["probe"] else None, tail["probe_missing"])

@@ -1,0 +1,101 @@
+"""Ψ The decision probe: how likely a model is to refuse, from forward passes only.
+
+Openers are learned from the model's own judged answers; the score of a prompt is the log-probability of refusal openers against
+compliance openers, length-normalised, and a two-parameter logistic curve turns it into a probability (Platt 1999). It is a
+reading of the first words: a model that opens with "Sure" and refuses later fools it, which is why judged answers are beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from dream_engine.judge.stats import brier
+from dream_engine.models.hf import ChatModel
+from dream_engine.types import Message, Missing
+
+OPENER_TOKENS = 3
+NUM_OPENERS = 5
+MIN_CLASS = 8
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Openers as token ids, the curve p = σ(slope · score + offset), and its Brier score where it was fitted."""
+
+    refusal: tuple[tuple[int, ...], ...]
+    compliance: tuple[tuple[int, ...], ...]
+    slope: float
+    offset: float
+    brier: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Probe:
+        return cls(**{k: tuple(map(tuple, v)) if k in ("refusal", "compliance") else v for k, v in data.items()})
+
+    def probabilities(self, scores: Sequence[float]) -> list[float]:
+        """p(refuse) for each score, in (0, 1)."""
+        return [_sigmoid(self.slope * s + self.offset) for s in scores]
+
+
+def fit_probe(model: ChatModel, prompts: Sequence[Sequence[Message]], answers: Sequence[str], refused: Sequence[bool]) -> Probe | Missing:
+    """Learns openers and the curve from one model's judged answers; Missing when one class has fewer than 8 answers."""
+    if min(sum(refused), len(refused) - sum(refused)) < MIN_CLASS:
+        return Missing(f"the probe needs {MIN_CLASS} refusals and {MIN_CLASS} answers to learn from, got {sum(refused)} of {len(refused)}")
+    heads = [_head(model, answer) for answer in answers]
+    refusal = _commonest([h for h, r in zip(heads, refused, strict=True) if r and h])
+    compliance = _commonest([h for h, r in zip(heads, refused, strict=True) if not r and h], avoid=refusal)
+    raw = Probe(refusal, compliance, 1.0, 0.0, 0.0)
+    scores = probe_scores(model, raw, prompts)
+    slope, offset = fit_curve(scores, refused)
+    fitted = Probe(refusal, compliance, slope, offset, 0.0)
+    return Probe(refusal, compliance, slope, offset, brier(fitted.probabilities(scores), refused))
+
+
+def probe_scores(model: ChatModel, probe: Probe, prompts: Sequence[Sequence[Message]]) -> list[float]:
+    """log Σ exp of refusal openers minus the same of compliance openers, one number a prompt."""
+    table = model.opener_logprobs(prompts, [*probe.refusal, *probe.compliance])
+    split = len(probe.refusal)
+    difference = table[:, :split].logsumexp(-1) - table[:, split:].logsumexp(-1)
+    return [float(x) for x in difference]
+
+
+def fit_curve(scores: Sequence[float], outcomes: Sequence[bool]) -> tuple[float, float]:
+    """Slope and offset of the logistic curve by Newton's method, with Platt's smoothed targets and a weak ridge."""
+    x = np.column_stack([np.asarray(scores, float), np.ones(len(scores))])
+    y = np.asarray(outcomes, float)
+    target = np.where(y > 0, (y.sum() + 1) / (y.sum() + 2), 1 / ((1 - y).sum() + 2))
+    w = np.zeros(2)
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))
+        gradient = x.T @ (p - target) + 1e-3 * w
+        step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + 1e-3 * np.eye(2), gradient)
+        w -= np.clip(step, -5, 5)
+        if np.abs(step).max() < 1e-8:
+            break
+    return float(w[0]), float(w[1])
+
+
+def _head(model: ChatModel, answer: str) -> tuple[int, ...]:
+    return tuple(model.tokenizer(answer, add_special_tokens=False)["input_ids"][:OPENER_TOKENS])
+
+
+def _commonest(heads: list[tuple[int, ...]], avoid: Sequence[tuple[int, ...]] = ()) -> tuple[tuple[int, ...], ...]:
+    """The commonest openers of one class: whole where they repeat, shortened to their first token where they do not."""
+    whole = [h for h, n in Counter(heads).most_common(NUM_OPENERS) if n > 1]
+    singles = [h for h, _ in Counter(h[:1] for h in heads).most_common(NUM_OPENERS)]
+    blocked = {a[:1] for a in avoid}
+    chosen = [h for h in dict.fromkeys([*whole, *singles]) if h not in avoid and not (len(h) == 1 and h in blocked)]
+    return tuple(chosen[:NUM_OPENERS]) or tuple(heads[:1])
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-max(-30.0, min(30.0, x))))
