@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,11 @@ from dream_engine.types import Message
 _log = logging.getLogger(__name__)
 ADAPTER_FILE = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
-_KEPT_LORA_FIELDS = ("r", "lora_alpha", "lora_dropout", "target_modules", "bias", "task_type", "base_model_name_or_path")
+Report = Callable[[int, int], None]
+
+
+def _no_report(done: int, total: int) -> None:
+    """Nobody listens."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,22 @@ class ChatModel:
         self.folder = folder
         self._model = model.eval().requires_grad_(False)
         self._stop_ids = _stop_ids(model, tokenizer)
+        self._report: Report = _no_report
         self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._stop_ids[0]
 
     # ---- adapters -------------------------------------------------------------------------------------------------
 
-    def add_adapter(self, name: str, r: int, alpha: int, targets: str | list[str] = "all-linear", seed: int = 0) -> None:
-        """Adds a fresh adapter that changes nothing yet (B = 0); A is drawn from `seed`."""
-        config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM")
+    def add_adapter(self, name: str, r: int, alpha: int, layers_from: float = 0.0, seed: int = 0) -> None:
+        """Adds a fresh adapter on every linear map, the lowest `layers_from` share of the layers left out.
+
+        It changes nothing yet (B = 0); A is drawn from `seed`. Layers below the first adapter need no backward pass.
+        """
+        leaves = sorted(_linear_leaves(self._model))
+        depth = self._model.config.num_hidden_layers
+        upper = list(range(int(depth * layers_from), depth)) if layers_from else None
+        config = LoraConfig(
+            r=r, lora_alpha=alpha, lora_dropout=0.0, target_modules=leaves, layers_to_transform=upper, task_type="CAUSAL_LM"
+        )
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self._add(name, config)
@@ -134,6 +147,15 @@ class ChatModel:
             self._model.set_adapter(adapter)
             yield
 
+    @contextmanager
+    def reporting(self, report: Report) -> Iterator[None]:
+        """Batched work inside the block tells `report` how many rows are done, of how many."""
+        self._report = report
+        try:
+            yield
+        finally:
+            self._report = _no_report
+
     def _add(self, name: str, config: LoraConfig) -> None:
         if isinstance(self._model, PeftModel):
             self._model.add_adapter(name, config)
@@ -197,6 +219,7 @@ class ChatModel:
             for batch in by_length([len(row) for row in rows], batch_size):
                 for index, answer in zip(batch, self._continue([rows[i] for i in batch], max_new_tokens, temperature), strict=True):
                     out[index] = answer
+                self._report(len(rows) - out.count(None), len(rows))
         return [answer for answer in out if answer is not None]
 
     def _continue(self, rows: Sequence[Sequence[int]], max_new_tokens: int, temperature: float) -> list[Generated]:
@@ -222,15 +245,21 @@ class ChatModel:
     def _prefill(self, rows: Sequence[Sequence[int]]) -> _Decoding:
         """Reads the prompts, padded on the left; what they all begin with (a system turn) is read once for all."""
         shared = common_prefix(rows)
-        cache = DynamicCache()
-        if shared:
-            head = torch.tensor([rows[0][:shared]], device=self.device)
-            self._decoder()(input_ids=head, past_key_values=cache, use_cache=True)
-            cache.batch_repeat_interleave(len(rows))
+        cache = self._read_once(rows[0][:shared], len(rows)) if shared else DynamicCache()
         ids, mask = (t.to(self.device) for t in pad_left([row[shared:] for row in rows], self._pad_id))
         state = _Decoding(cache, mask.new_ones(len(rows), shared), torch.full((len(rows), 1), shared - 1, device=self.device))
         state.last = self._advance(state, ids, mask)[:, -1].contiguous()
         return state
+
+    def _read_once(self, ids: Sequence[int], copies: int) -> DynamicCache:
+        """The cache of a beginning that `copies` rows share."""
+        cache = DynamicCache()
+        self._decoder()(input_ids=torch.tensor([list(ids)], device=self.device), past_key_values=cache, use_cache=True)
+        cache.batch_repeat_interleave(copies)
+        return cache
+
+    def _shared(self, rows: Sequence[Encoded]) -> int:
+        return min(common_prefix([row.ids for row in rows]), min(row.num_prompt for row in rows) - 1)
 
     def _advance(self, state: _Decoding, ids: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Feeds (B, S) more tokens; returns their hidden states (B, S, D) and moves the state on."""
@@ -255,9 +284,14 @@ class ChatModel:
 
         The vocabulary is large and most positions are prompt, so full logits would dominate time and memory.
         """
-        ids, mask = pad_right([row.ids for row in rows], self._pad_id)
-        hidden = self._decoder()(input_ids=ids.to(self.device), attention_mask=mask.to(self.device), use_cache=False)[0]  # (B, S, D)
-        picked = torch.cat([hidden[b, row.num_prompt - 1 : len(row.ids) - 1] for b, row in enumerate(rows)])  # (N, D)
+        shared = 0 if torch.is_grad_enabled() else self._shared(rows)
+        ids, mask = (t.to(self.device) for t in pad_right([row.ids[shared:] for row in rows], self._pad_id))
+        past: dict[str, Any] = {"use_cache": False}
+        if shared:
+            past = {"use_cache": True, "past_key_values": self._read_once(rows[0].ids[:shared], len(rows))}
+            mask = torch.cat([mask.new_ones(len(rows), shared), mask], -1)
+        hidden = self._decoder()(input_ids=ids, attention_mask=mask, **past)[0]  # (B, S, D)
+        picked = torch.cat([hidden[b, row.num_prompt - 1 - shared : len(row.ids) - 1 - shared] for b, row in enumerate(rows)])  # (N, D)
         return self._head(picked)
 
     @torch.no_grad()
@@ -429,6 +463,13 @@ def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, tor
     ids = torch.tensor([[*[pad] * (width - len(row)), *row] for row in rows])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
     return ids, mask
+
+
+def _linear_leaves(model: Any) -> set[str]:
+    """Last names of the linear maps inside the layers; the output head stays as it is."""
+    head = model.get_output_embeddings()
+    kinds = {"Linear", "Conv1D"}
+    return {key.rsplit(".", 1)[-1] for key, m in model.named_modules() if type(m).__name__ in kinds and m is not head}
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> list[int]:

@@ -1,0 +1,496 @@
+"""One replay cycle: Δ wake → Ω dream → Ψ judge. Read `run_cycle` first.
+
+The only module that sees capture, dream and judge together. Each step's result lies in the run folder, so a killed run goes
+on where it was: a step whose file is there is read, not computed again.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dream_engine import types
+from dream_engine.capture.read import read_conversations, read_texts, split
+from dream_engine.capture.texts import general_texts
+from dream_engine.config import Config
+from dream_engine.dream import imagine, mix, targets
+from dream_engine.dream.rehearse import RehearsalPlan, Rehearsed, rehearse
+from dream_engine.errors import InputError
+from dream_engine.govern.approvals import refuse_if_held
+from dream_engine.govern.registry import folder_digest
+from dream_engine.judge import budgets, metrics
+from dream_engine.judge.gate import Gated, gate
+from dream_engine.judge.measure import Bench, ModelReport, kl_drift, load_measured, measure, save_measured
+from dream_engine.judge.metrics import Evaluation
+from dream_engine.judge.rules import declines, is_incoherent, normalise
+from dream_engine.judge.suites import load_suite, shipped_suites, suite_digest
+from dream_engine.models.hf import ChatModel, load_model
+from dream_engine.policy.pack import Pack, load_pack, problems
+from dream_engine.policy.screen import RequestScreen, Screened, ScreenedDreams, by_rule, screen_answers
+from dream_engine.progress import RunLog, Show, silent
+from dream_engine.results import gate_json, table_json
+from dream_engine.types import Blocked, Conversation, Dream, Interval, Measured, Missing, Scenario, derive_seed
+from dream_engine.workspace import Workspace, read_jsonl, write_json, write_jsonl
+
+TAME_P = 0.95
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a cycle ended. `weights` is the candidate's digest in the registry."""
+
+    run_id: str
+    folder: Path
+    gated: Gated
+    weights: str
+    entry: int
+    commissioning: bool
+
+
+def run_cycle(config: Config, workspace: Workspace, show: Show = silent) -> Outcome:
+    """Runs one whole cycle, or goes on with the one that was killed. Commissions when nothing is sealed yet.
+
+    Raises:
+        InputError: data, pack, suite or model cannot be used.
+        IntegrityError: the sealed weights or the ledger do not verify; no cycle starts then (Amanah).
+    """
+    night = Night.open(config, workspace, show)                   #    locks nothing, checks everything, writes `begin`
+    if night.commissioning:
+        woken, dreams = None, night.first_dreams()                # Ω  the policy pack, both sides in every form
+    else:
+        woken = night.learn()                                     # Δ  the user's own fine-tune: W
+        dreams = [] if night.no_drift(woken) else night.dreams(woken)  # Ω  proposals, screened and answered
+    candidate = night.rehearse(woken, dreams)                     # Ω  bounded fit of an adapter: C
+    measured = night.measure(woken, candidate)                    # Ψ  numbers with intervals
+    gated = night.gate(measured, drifted=bool(dreams))            # Ψ  pure function
+    return night.release(candidate, measured, gated)              #    ledger entry and alias in one transaction, then the page
+
+
+class Night:
+    """The state that the steps of one cycle share: model, data, run folder, seeds."""
+
+    def __init__(self, config: Config, workspace: Workspace, run_id: str, log: RunLog, model: ChatModel, pack: Pack, data: Data) -> None:
+        self.config, self.workspace, self.run_id, self.log = config, workspace, run_id, log
+        self.model, self.pack, self.data = model, pack, data
+        self.folder = workspace.run_folder(run_id)
+        self.counts: dict[str, Any] = {}
+
+    # ---- begin ----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, config: Config, workspace: Workspace, show: Show) -> Night:
+        """Checks the ledger and the sealed weights, reads all input, and begins (or goes on with) a run."""
+        workspace.ledger.verify()
+        refuse_if_held(workspace.ledger)
+        live = workspace.registry.live
+        if live:
+            workspace.registry.verified(live)
+        pack = load_pack(config.policy.pack)
+        data = Data.read(config)
+        if live is None and problems(pack) and config.model.name != "sandbox":
+            raise InputError(f"policy pack {pack.name!r} cannot commission: {problems(pack)[0]}; run 'dream validate' for the whole list")
+        if live and not data.wake:
+            raise InputError("a model is sealed and there is nothing to learn; set wake.data to a file of dialogues")
+        run_id = _run_id(config, workspace, data, pack)
+        model = load_model(config.model.name, config.model.device, config.model.dtype)
+        night = cls(config, workspace, run_id, RunLog(workspace.run_folder(run_id) / "events.jsonl", show), model, pack, data)
+        night._begin(live)
+        return night
+
+    @property
+    def commissioning(self) -> bool:
+        return self.workspace.registry.live is None
+
+    def _begin(self, live: str | None) -> None:
+        write_json(self.folder / "config.resolved.json", json.loads(self.config.model_dump_json()))
+        if not any(e.body.get("run") == self.run_id for e in self.workspace.ledger.entries("begin")):
+            body = {"run": self.run_id, "live": live, "inputs": self.digests(), "seed": self.config.seed, "code": code_revision()}
+            self.workspace.ledger.append("begin", body)
+        if live:
+            self.model.load_adapter("T", self.workspace.registry.verified(live))
+        else:
+            self._fresh_adapter("T")
+
+    def _fresh_adapter(self, name: str) -> None:
+        lora = self.config.lora
+        self.model.add_adapter(name, lora.r, lora.lora_alpha, lora.layers_from, seed=self.seed("adapter"))
+
+    def digests(self) -> dict[str, str]:
+        """Content digests of what this cycle stands on."""
+        return {
+            "base": self.model.base_digest, "pack": self.pack.digest, "suites": suite_digest(list(self.data.bench.suites)),
+            "wake": types.digest([[c.id, c.answer] for c in self.data.wake]), "bench": self.data.bench_digest,
+            "config": types.digest(json.loads(self.config.model_dump_json())),
+        }
+
+    def seed(self, stage: str) -> int:
+        return derive_seed(self.config.seed, f"{self.run_id[:3]}:{stage}")
+
+    # ---- Δ wake ---------------------------------------------------------------------------------------------------
+
+    def learn(self) -> str:
+        """Δ The user's fine-tune on top of T: W."""
+        self.model.copy_adapter("T", "W")
+        wake = self.config.wake
+        plan = RehearsalPlan(wake.learning_rate, wake.num_train_epochs, wake.per_device_train_batch_size, seed=self.seed("wake"))
+        self._fit("Δ wake", "W", lambda: mix.wake_rows(self.model, self.data.wake), plan)
+        return "W"
+
+    def no_drift(self, woken: str) -> bool:
+        """Whether W's refusals lie inside the noise of T's: then there is nothing to dream about tonight."""
+        teacher, w = self._report("T"), self._report(woken)
+        m = budgets.Measurements(w.evaluation, teacher=teacher.evaluation, seed=self.config.seed)
+        return budgets.in_noise(m, w.evaluation)
+
+    # ---- Ω dream --------------------------------------------------------------------------------------------------
+
+    def first_dreams(self) -> list[Screened]:
+        """Ω Commissioning dreams: the pack's grammar, answered by the base; harmful ones declined in the pack's words."""
+        plan, seed = self.config.commission, self.seed("imagine")
+
+        def propose(screen: RequestScreen) -> tuple[list[Scenario], list[Blocked]]:
+            pairs = imagine.template_pairs(self.pack, plan.pairs, seed)
+            anchors = imagine.template_anchors(self.pack, plan.anchors, seed)
+            anchors += imagine.self_anchors(self.model, None, plan.self_anchors, seed) if plan.self_anchors else []
+            screening = screen.screen([s for pair in pairs for s in pair] + anchors)
+            return list(screening.kept), list(screening.blocked)
+
+        guided = targets.Teacher(None, "base", self.pack.guidance)
+        return self._dreamed(propose, targets.Teacher(None, "base"), guided, plan.answer_tokens, 24)
+
+    def dreams(self, woken: str) -> list[Screened]:
+        """Ω Dreams after a wake: grammar and self-written, those that W already handles left out, T and W answering."""
+        plan, seed = self.config.dream, self.seed("imagine")
+
+        def propose(screen: RequestScreen) -> tuple[list[Scenario], list[Blocked]]:
+            pairs = imagine.template_pairs(self.pack, plan.pairs + plan.reworded_pairs, seed)
+            sources, shown = pairs[plan.pairs :], pairs[: plan.pairs]
+            written = imagine.self_rewordings(self.model, "T", sources, seed) if sources else []
+            anchors = imagine.template_anchors(self.pack, plan.anchors, seed)
+            anchors += imagine.self_anchors(self.model, "T", plan.self_anchors, seed) if plan.self_anchors else []
+            parents = {harm.id: (harm.text, twin.text) for harm, twin in sources}
+            proposed = [s for pair in shown for s in pair] + written + anchors
+            screening = screen.screen(proposed, self._tame(woken, proposed), parents)
+            return list(screening.kept), list(screening.blocked)
+
+        return self._dreamed(propose, targets.Teacher(woken, "W"), targets.Teacher("T", "T"), plan.answer_tokens, plan.refusal_tokens)
+
+    def _dreamed(self, propose: Any, answers: targets.Teacher, refuses: targets.Teacher, answer_tokens: int, refusal_tokens: int) -> list[Screened]:
+        path = self.folder / "dreams.jsonl"
+        if path.is_file():
+            self.log.resumed("Ω dream")
+            kept = [Dream.from_json(row) for row in read_jsonl(path)]
+            self.counts = json.loads((self.folder / "counts.json").read_text())
+            return list(screen_answers(kept, declines, _garbled).kept)
+        with self.log.stage("Ω dream: imagine and screen") as report, self.model.reporting(report):
+            screen = RequestScreen(self.pack, [p.text for p in self.data.bench.suites], _grammar_sample(self.pack, self.seed("overlap")))
+            kept_requests, blocked = propose(screen)
+        with self.log.stage("Ω dream: answer") as report, self.model.reporting(report):
+            screened, usable = self._answered(kept_requests, answers, refuses, answer_tokens, refusal_tokens)
+        blocked += screened.blocked
+        self.counts = _counts([s.dream for s in screened.kept], blocked, usable)
+        write_jsonl(self.folder / "blocked.jsonl", [b.to_json() for b in blocked])
+        write_json(self.folder / "counts.json", self.counts)
+        write_jsonl(path, [s.dream.to_json() for s in screened.kept])
+        return list(screened.kept)
+
+    def _answered(
+        self, scenarios: Sequence[Scenario], answers: targets.Teacher, refuses: targets.Teacher, answer_tokens: int, refusal_tokens: int
+    ) -> tuple[ScreenedDreams, float]:
+        harmful = [s for s in scenarios if s.side == "harmful"]
+        harmless = [s for s in scenarios if s.side != "harmful"]
+        seed = self.seed("answer")
+        declined = targets.refuse(self.model, refuses, self.pack, harmful, refusal_tokens, seed, declines)
+        answered = targets.answer(self.model, answers, harmless, answer_tokens, seed)
+        return screen_answers([*declined.dreams, *answered], declines, _garbled), declined.usable
+
+    def _tame(self, woken: str, proposed: Sequence[Scenario]) -> frozenset[str]:
+        """Ids of pairs whose two sides W already decides rightly, both with p ≥ 0.95. Void probe: none."""
+        report = self._report(woken)
+        if report.probe is None or metrics.probe_void(self._report("T").evaluation, report.evaluation):
+            return frozenset()
+        from dream_engine.judge.probe import probe_scores
+
+        pairs = [s for s in proposed if s.side in ("harmful", "twin")]
+        with self.model.using(woken):
+            p = report.probe.probabilities(probe_scores(self.model, report.probe, [[types.Message("user", s.text)] for s in pairs]))
+        right = {s.id: (x if s.side == "harmful" else 1 - x) >= TAME_P for s, x in zip(pairs, p, strict=True)}
+        return frozenset(s.twin_of for s in pairs if s.twin_of and right[s.id] and right.get(s.twin_of, False))
+
+    def rehearse(self, woken: str | None, dreams: Sequence[Screened]) -> str:
+        """Ω Fits C: from T's fresh adapter when commissioning, else from a copy of W. Without dreams C is W."""
+        if woken is None:
+            plan = self.config.commission
+            drawn = mix.Drawn(harmful=None, harmless=None, harmful_name="base")
+            weights = mix.MixPlan(anchor_weight=plan.anchor_weight, whole_refusals=0.2, seed=self.seed("mix"))
+            wake: list[Conversation] = []
+        else:
+            self.model.copy_adapter(woken, "C")
+            if not dreams:
+                return "C"
+            plan = self.config.dream  # type: ignore[assignment]
+            drawn = mix.Drawn(harmful="T", harmless=woken, harmful_name="T")
+            weights = mix.MixPlan(
+                self.config.dream.first_weight, self.config.dream.harmful_weight, plan.anchor_weight, self.config.dream.wake_weight,
+                seed=self.seed("mix"),
+            )
+            wake = self.data.wake[: self.config.dream.wake_rows]
+        adapter = "C" if woken else "T"
+        fit = RehearsalPlan(
+            plan.learning_rate, plan.num_train_epochs, plan.per_device_train_batch_size, ema_decay=plan.ema_decay,
+            max_steps=self.config.dream.max_steps if woken else 0, seed=self.seed("rehearse"),
+        )
+        self._fit("Ω rehearse", adapter, lambda: mix.mix(self.model, dreams, wake, drawn, weights), fit)
+        return adapter
+
+    def _fit(self, stage: str, adapter: str, rows: Any, plan: RehearsalPlan) -> None:
+        """Trains an adapter, or loads it when this run has trained it before. A killed fit goes on from its checkpoint."""
+        folder, cost = self.folder / f"adapter-{adapter}", self.folder / f"fit-{adapter}.json"
+        if cost.is_file():
+            self.log.resumed(stage)
+            self.model.load_adapter(adapter, folder)
+            return
+        with self.log.stage(f"{stage}: prepare"):
+            made = rows()
+        checkpoint = self.folder / f"checkpoint-{adapter}.safetensors"
+        with self.log.stage(stage) as report:
+            fitted: Rehearsed = rehearse(self.model, adapter, made, plan, checkpoint, report)
+        self.model.save_adapter(adapter, folder)
+        write_json(cost, asdict(fitted))
+        checkpoint.unlink(missing_ok=True)
+
+    # ---- Ψ judge --------------------------------------------------------------------------------------------------
+
+    def measure(self, woken: str | None, candidate: str) -> budgets.Measurements:
+        """Ψ Everything the gate asks for."""
+        if woken is None:
+            c = self._report(candidate, "C")
+            return budgets.Measurements(c.evaluation, base=self._base(), critical=self.pack.critical, seed=self.config.seed)
+        t, w, c = self._report("T"), self._report(woken), self._report(candidate)
+        with self.log.stage("Ψ measure: KL(W‖C)"):
+            kl: Measured = kl_drift(self.model, woken, candidate, self.data.bench, w.answers, self.config.seed)
+        return budgets.Measurements(
+            c.evaluation, None, t.evaluation, w.evaluation, self._anchor(t).evaluation, kl, None, self.pack.critical, self.config.seed
+        )
+
+    def gate(self, m: budgets.Measurements, drifted: bool) -> Gated:
+        """Ψ The verdict. A night without drift has no dream to judge: only T→C is asked."""
+        limits = budgets.PROFILES[self.config.judge.profile]
+        if self.commissioning:
+            return gate(budgets.commissioning_tests(m, limits))
+        if not drifted:
+            alone = budgets.Measurements(m.candidate, teacher=m.teacher, anchor=m.anchor, critical=m.critical, seed=m.seed)
+            return gate(budgets.cycle_tests(alone, limits), "no_drift")
+        return gate(budgets.cycle_tests(m, limits))
+
+    def _report(self, adapter: str, name: str = "") -> ModelReport:
+        """The measured report of one adapter, from this run's folder or the workspace's cache when it is there."""
+        name = name or adapter
+        live = self.workspace.registry.live
+        path = self.workspace.evaluation(live, self.data.bench_digest) if name == "T" and live else self.folder / "eval" / f"{name}.jsonl"
+        if path.is_file():
+            return load_measured(path)
+        probe = None if name in ("T",) or self.commissioning else self._report("T").probe
+        with self.log.stage(f"Ψ measure {name}") as report, self.model.reporting(report):
+            measured = measure(self.model, adapter, name, self.data.bench, probe, lengths=name in ("W", "C") and not self.commissioning)
+        save_measured(measured, path, self.config.judge.store_answers)
+        return measured
+
+    def _base(self) -> Evaluation:
+        from dream_engine.judge.measure import general_losses
+
+        with self.log.stage("Ψ measure base"), self.model.using(None):
+            return Evaluation("base", (), general=general_losses(self.model, self.data.bench.general))
+
+    def _anchor(self, teacher: ModelReport) -> ModelReport:
+        """The evaluation of the fixed anchor on today's bench; T's own when T is still the anchor."""
+        anchor, live = self.workspace.registry.anchor, self.workspace.registry.live
+        if anchor is None or anchor == live:
+            return teacher
+        path = self.workspace.evaluation(anchor, self.data.bench_digest)
+        if path.is_file():
+            return load_measured(path)
+        self.model.load_adapter("A", self.workspace.registry.verified(anchor))
+        with self.log.stage("Ψ measure anchor") as report, self.model.reporting(report):
+            measured = measure(self.model, "A", "anchor", self.data.bench, teacher.probe, lengths=False)
+        save_measured(measured, path, self.config.judge.store_answers)
+        return measured
+
+    # ---- release --------------------------------------------------------------------------------------------------
+
+    def release(self, candidate: str, m: budgets.Measurements, gated: Gated) -> Outcome:
+        """Stores C, writes the ledger entry (with the alias when it seals), then the page."""
+        name = "C" if not self.commissioning else "T"
+        folder = self.folder / f"adapter-{name}"
+        if not (folder / "adapter_config.json").is_file():
+            self.model.save_adapter(candidate, folder)
+        weights = self.workspace.registry.add(folder, self._manifest())
+        self._keep_evaluation(weights)
+        commissioning, verdict = self.commissioning, gated.verdict
+        if commissioning and verdict.name == "seal":
+            verdict = types.Verdict("hold", ("commissioning: a person must approve the first model", *verdict.reasons))
+        gated = Gated(verdict, gated.decisions, gated.stability_ratio, gated.worst_monitor)
+        table = table_json(m)
+        write_json(self.folder / "gate.json", gate_json(gated, table, commissioning, weights))
+        body = self._entry(gated, table, weights, commissioning)
+        if verdict.name == "seal":
+            entry = self.workspace.registry.promote(weights, body)
+        else:
+            entry = self.workspace.ledger.append("cycle", {**body, "weights": weights})
+        return Outcome(self.run_id, self.folder, gated, weights, entry.seq, commissioning)
+
+    def _keep_evaluation(self, weights: str) -> None:
+        """Hands the candidate's evaluation on, so that as the next night's T it is not measured again."""
+        measured = load_measured(self.folder / "eval" / "C.jsonl")
+        save_measured(measured, self.workspace.evaluation(weights, self.data.bench_digest), self.config.judge.store_answers)
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
+            "base": self.model.base_digest, "base_name": self.model.name, "parent": self.workspace.registry.live, "run": self.run_id,
+            "data": self.digests(), "code": code_revision(), "libraries": libraries(),
+        }
+
+    def _entry(self, gated: Gated, table: Any, weights: str, commissioning: bool) -> dict[str, Any]:
+        fits = {p.stem[4:]: json.loads(p.read_text()) for p in sorted(self.folder.glob("fit-*.json"))}
+        return {
+            "run": self.run_id, "verdict": gated.verdict.name, "reasons": list(gated.verdict.reasons), "failing": list(gated.verdict.failing),
+            "undecided": list(gated.verdict.undecided), "commissioning": commissioning, "parent": self.workspace.registry.live,
+            "inputs": self.digests(), "dreams": self.counts, "table": table, "stability_ratio": gated.stability_ratio,
+            "worst_monitor": gated.worst_monitor, "seed": self.config.seed, "code": code_revision(), "libraries": libraries(),
+            "machine": platform.machine(), "stages": self.log.stages, "profile": self.config.judge.profile,
+            "trained_tokens": {name: fit["trained_tokens"] for name, fit in fits.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Data:
+    """Everything that a cycle reads: wake rows and the bench that every model is measured on."""
+
+    wake: list[Conversation]
+    bench: Bench
+
+    @classmethod
+    def read(cls, config: Config) -> Data:
+        """Reads wake data, held-out rows, suites and general text.
+
+        Raises:
+            InputError: a file is missing, empty or malformed.
+        """
+        wake, user = _wake_and_heldout(config)
+        own = config.judge.suites
+        suites = [p for s in own for p in load_suite(s.path, s.side, s.column)] if own else suites_for(config.model.name)
+        missing = {"harmful", "twin", "anchor"} - {p.side for p in suites}
+        if missing:
+            raise InputError(f"judge.suites has no {', '.join(sorted(missing))} side; give all three or leave it empty for the shipped suites")
+        text = config.judge.general_text
+        general = read_texts(text, 1200, 12) if text else general_texts(config.model.name)
+        return cls(wake, Bench(tuple(suites), tuple(user), tuple(general), config.judge.answer_tokens))
+
+    @property
+    def bench_digest(self) -> str:
+        bench = self.bench
+        user = [[c.id, c.answer] for c in bench.user]
+        return types.digest([suite_digest(list(bench.suites)), user, list(bench.general), bench.answer_tokens])
+
+
+def _wake_and_heldout(config: Config) -> tuple[list[Conversation], list[Conversation]]:
+    wake = config.wake
+    if wake.data is None:
+        return [], read_conversations(wake.heldout) if wake.heldout else []
+    rows = read_conversations(wake.data)
+    if wake.heldout:
+        return rows, read_conversations(wake.heldout)
+    return split(rows, wake.heldout_rows, derive_seed(config.seed, "heldout"))
+
+
+def suites_for(model_name: str) -> list[types.Prompt]:
+    """The shipped suites; the sandbox model has its own, in the language it was taught."""
+    if model_name == "sandbox":
+        from dream_engine.models.sandbox import sandbox_suites
+
+        return sandbox_suites()
+    return shipped_suites()
+
+
+def code_revision() -> dict[str, Any]:
+    """Version, and commit with dirty flag when the package runs from a checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=5)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    return {"version": version("dream-engine"), "commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+
+
+def libraries() -> dict[str, str]:
+    return {name: version(name) for name in ("torch", "transformers", "peft", "safetensors", "apsw")}
+
+
+def _run_id(config: Config, workspace: Workspace, data: Data, pack: Pack) -> str:
+    """`001-ab12cd34`: number of the cycle, and a digest of all its inputs, so that the same command finds its killed run."""
+    ended = {e.body["run"] for kind in ("cycle", "promote") for e in workspace.ledger.entries(kind) if "run" in e.body}
+    inputs = [json.loads(config.model_dump_json()), pack.digest, data.bench_digest, [[c.id, c.answer] for c in data.wake], workspace.registry.live]
+    return f"{len(ended) + 1:03d}-{types.digest(inputs)[:8]}"
+
+
+def _counts(kept: Sequence[Dream], blocked: Sequence[Blocked], usable: float) -> dict[str, Any]:
+    def tally(key: Any) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for dream in kept:
+            found[key(dream)] = found.get(key(dream), 0) + 1
+        return dict(sorted(found.items()))
+
+    proposed_by: dict[str, int] = {}
+    for scenario in [*(d.scenario for d in kept), *(b.scenario for b in blocked)]:
+        proposed_by[scenario.generator] = proposed_by.get(scenario.generator, 0) + 1
+    return {
+        "proposed": len(kept) + len(blocked), "kept": len(kept), "blocked": by_rule(blocked), "by_side": tally(lambda d: d.scenario.side),
+        "by_kind": tally(lambda d: d.scenario.kind), "by_generator": tally(lambda d: d.scenario.generator), "proposed_by": proposed_by,
+        "answered_by": tally(lambda d: d.answered_by), "teacher_usable": usable,
+    }
+
+
+def _grammar_sample(pack: Pack, seed: int) -> list[str]:
+    """The pack's own texts and a sample of its grammar, which self-written dreams must not copy."""
+    return [s.text for pair in imagine.template_pairs(pack, 1500, seed) for s in pair]
+
+
+def _garbled(text: str) -> bool:
+    return is_incoherent(normalise(text))
+
+
+def gate_adapter(config: Config, workspace: Workspace, adapter: Path, show: Show = silent) -> dict[str, Any]:
+    """Ψ alone: judges an adapter made elsewhere as C with W = T. Measures; promotes nothing.
+
+    Raises:
+        InputError: nothing is sealed yet, or the adapter does not fit the base.
+    """
+    live = workspace.registry.live
+    if live is None:
+        raise InputError("nothing is sealed yet, so there is no T to compare with; run 'dream run' and approve the first cycle")
+    data, pack = Data.read(config), load_pack(config.policy.pack)
+    model = load_model(config.model.name, config.model.device, config.model.dtype)
+    model.load_adapter("T", workspace.registry.verified(live))
+    model.load_adapter("C", adapter)
+    log = RunLog(workspace.root / "gate-events.jsonl", show)
+    night = Night(config, workspace, "gate", log, model, pack, data)
+    teacher = night._report("T")
+    with log.stage("Ψ measure C") as report, model.reporting(report):
+        candidate = measure(model, "C", "C", data.bench, teacher.probe, lengths=False)
+    m = budgets.Measurements(
+        candidate.evaluation, teacher=teacher.evaluation, anchor=night._anchor(teacher).evaluation, critical=pack.critical, seed=config.seed
+    )
+    gated = gate(budgets.cycle_tests(m, budgets.PROFILES[config.judge.profile]))
+    weights = folder_digest(adapter)
+    workspace.ledger.append("gate", {"weights": weights, "verdict": gated.verdict.name, "failing": list(gated.verdict.failing)})
+    return gate_json(gated, table_json(m), False, weights)

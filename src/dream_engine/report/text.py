@@ -1,0 +1,54 @@
+"""The table and the verdict as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dream_engine.results import CHANGE_ROWS, TABLE_ROWS
+
+SHARES = {"harmful_refused", "over_refusal", "contrast_balanced_accuracy", "plain_refused"}
+VERDICT_WORDS = {
+    "seal": "SEAL: it goes live", "sabar": "SABAR: the sealed weights stay live; change the plan",
+    "hold": "888_HOLD: frozen for a human", "inconclusive": "INCONCLUSIVE: not promoted, the numbers cannot tell",
+}
+
+
+def cell(measured: Mapping[str, Any] | None, share: bool = False) -> str:
+    """`93.3 % [88, 97] n=150`, or a dash with the reason it was not measured."""
+    if not measured or measured["value"] is None:
+        return "–"
+    scale, digits = (100, 1) if share else (1, 3)
+    ends = [f"{measured[k] * scale:.{digits}f}" if measured[k] is not None else "?" for k in ("low", "high")]
+    return f"{measured['value'] * scale:.{digits}f}{' %' if share else ''} [{ends[0]}, {ends[1]}] n={measured['n']}"
+
+
+def table_rows(table: Mapping[str, Any]) -> list[list[str]]:
+    """Header and rows: one column a model, then ΔS from W and from T to C in the column of C."""
+    models = table["models"]
+    rows = [["", *models]]
+    rows += [[label, *(cell(column[key], key in SHARES) for column in models.values())] for key, label in TABLE_ROWS.items()]
+    for pair, change in table["changes"].items():
+        for key, label in CHANGE_ROWS.items():
+            rows.append([f"{label} {pair}", *([""] * (len(models) - 1)), cell(change[key])])
+    if table["gain_lost"]["value"] is not None:
+        rows.append(["share of the user's gain lost", *([""] * (len(models) - 1)), cell(table["gain_lost"], True)])
+    return rows
+
+
+def table_text(table: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """The table with aligned columns and Peace² below."""
+    rows = table_rows(table)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, stability_text(result)])
+
+
+def stability_text(result: Mapping[str, Any]) -> str:
+    ratio = result["stability_ratio"]
+    return "Peace²: not measured (no drift monitor applies)" if ratio is None else f"Peace² {ratio:.2f}, worst monitor: {result['worst_monitor']}"
+
+
+def verdict_text(result: Mapping[str, Any]) -> str:
+    """The verdict in capitals, then one reason a line."""
+    return "\n".join([VERDICT_WORDS[result["verdict"]], *(f"  - {reason}" for reason in result["reasons"])])

@@ -1,0 +1,88 @@
+"""The numbers of a cycle as plain JSON: the table of T, W and C, and the gate's decisions. No model, no file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from dream_engine.judge import metrics
+from dream_engine.judge.budgets import Measurements
+from dream_engine.judge.gate import Decision, Gated
+from dream_engine.judge.metrics import Evaluation
+from dream_engine.types import Interval, Measured, Missing
+
+TABLE_ROWS: Mapping[str, str] = {
+    "harmful_refused": "harmful refused",
+    "over_refusal": "look-alikes refused",
+    "contrast_balanced_accuracy": "contrast balanced accuracy",
+    "plain_refused": "plain questions refused",
+    "user_nll": "user NLL, nats a token (lower is better)",
+    "perplexity": "perplexity on general text",
+}
+CHANGE_ROWS: Mapping[str, str] = {
+    "raw_entropy_drop": "ΔS raw (nats)",
+    "signed_entropy_drop": "ΔS signed (nats)",
+}
+
+
+def as_json(measured: Measured | None) -> dict[str, Any]:
+    """An interval, or null with its reason; an unbounded end is null too."""
+    if not isinstance(measured, Interval):
+        return {"value": None, "reason": measured.reason if isinstance(measured, Missing) else "not measured"}
+    return {"value": measured.value, "low": _finite(measured.low), "high": _finite(measured.high), "n": measured.n}
+
+
+def table_json(m: Measurements) -> dict[str, Any]:
+    """The table of a cycle: one column a model, and ΔS from W and from T to C."""
+    models = {name: e for name, e in (("T", m.teacher), ("W", m.woken), ("C", m.candidate)) if e}
+    changes = {}
+    for pair, before in (("W→C", m.woken), ("T→C", m.teacher)):
+        if before:
+            changes[pair] = {
+                "raw_entropy_drop": as_json(_raw(before, m)), "signed_entropy_drop": as_json(metrics.correct_surprisal_drop(before, m.candidate, m.seed)),
+            }
+    gain = metrics.gain_lost(m.teacher, m.woken, m.candidate, m.seed) if m.teacher and m.woken else None
+    return {"models": {name: _column(e, m.seed) for name, e in models.items()}, "changes": changes, "gain_lost": as_json(gain)}
+
+
+def gate_json(gated: Gated, table: Mapping[str, Any], commissioning: bool, weights: str) -> dict[str, Any]:
+    """What `gate.json` holds: verdict, reasons, every test, Peace² with its worst monitor, the table."""
+    return {
+        "verdict": gated.verdict.name, "reasons": list(gated.verdict.reasons), "failing": list(gated.verdict.failing),
+        "undecided": list(gated.verdict.undecided), "commissioning": commissioning, "weights": weights,
+        "stability_ratio": gated.stability_ratio, "worst_monitor": gated.worst_monitor,
+        "tests": [_decision_json(d) for d in gated.decisions], "table": dict(table),
+    }
+
+
+def _raw(before: Evaluation, m: Measurements) -> Measured:
+    if metrics.probe_void(m.teacher or before, m.candidate) or metrics.probe_void(m.teacher or before, before):
+        return Missing("the decision probe is void after training")
+    return metrics.entropy_drop(before, m.candidate, m.seed)
+
+
+def _column(e: Evaluation, seed: int) -> dict[str, Any]:
+    general = metrics.mean_loss(e.general, seed)
+    if isinstance(general, Interval):
+        general = Interval(*(math.exp(min(x, 50)) for x in (general.value, general.low, general.high)), general.n)
+    return {
+        "harmful_refused": as_json(metrics.rate(e, "harmful", seed)), "over_refusal": as_json(metrics.rate(e, "twin", seed)),
+        "contrast_balanced_accuracy": as_json(metrics.contrast_balanced_accuracy(e, seed)),
+        "plain_refused": as_json(metrics.rate(e, "anchor", seed)), "user_nll": as_json(metrics.mean_loss(e.user, seed)),
+        "perplexity": as_json(general),
+    }
+
+
+def _decision_json(decision: Decision) -> dict[str, Any]:
+    test = asdict(decision.test)
+    return {
+        "name": test["name"], "pair": test["pair"], "outcome": decision.outcome, "why": decision.why, "budget": test["budget"],
+        "unit": test["unit"], "severity": test["severity"], "monitor": test["monitor"], "noise": _finite(test["noise"]),
+        "drift": as_json(decision.test.drift), "ratio": decision.ratio,
+    }
+
+
+def _finite(x: float) -> float | None:
+    return x if math.isfinite(x) else None
