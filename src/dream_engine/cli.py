@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from dream_engine.progress import Show
     from dream_engine.workspace import Workspace
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-                  help="Dream Engine: repair what fine-tuning wears away from a chat model's safety, and prove it before it goes live.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Dream Engine: repair what fine-tuning wears away from a chat model's safety, and prove it before it goes live.",
+)
 ledger_app = typer.Typer(no_args_is_help=True, help="The append-only log of every cycle.")
 app.add_typer(ledger_app, name="ledger")
 
@@ -49,7 +54,9 @@ def init(path: Annotated[Path, typer.Argument(help="Where to write.")] = Path("d
 
 
 @app.command()
-def doctor(config: ConfigOption = None, overrides: SetOption = None, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+def doctor(
+    config: ConfigOption = None, overrides: SetOption = None, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False
+) -> None:
     """Check that versions, disk, workspace, pack, data and model are usable."""
     from dream_engine.doctor import examine
 
@@ -60,7 +67,9 @@ def doctor(config: ConfigOption = None, overrides: SetOption = None, workspace: 
 
 
 @app.command()
-def validate(pack: Annotated[str, typer.Argument(help="A shipped pack's name or a file.")] = "default", as_json: JsonOption = False) -> None:
+def validate(
+    pack: Annotated[str, typer.Argument(help="A shipped pack's name or a file.")] = "default", as_json: JsonOption = False
+) -> None:
     """Check a policy pack and say what is missing."""
     from dream_engine.policy.pack import load_pack, problems
 
@@ -68,13 +77,20 @@ def validate(pack: Annotated[str, typer.Argument(help="A shipped pack's name or 
     found = problems(loaded)
     pairs = sum(len(c.pairs) + len(c.es) for c in loaded.categories.values())
     summary = f"pack {loaded.name!r}: {len(loaded.categories)} categories, {pairs} pairs, {len(loaded.styles)} styles, {len(loaded.anchors)} anchors"
-    _print({"pack": loaded.name, "problems": found} if as_json else "\n".join([summary, *(f"missing: {p}" for p in found), "complete" if not found else ""]).strip())
+    _print(
+        {"pack": loaded.name, "problems": found}
+        if as_json
+        else "\n".join([summary, *(f"missing: {p}" for p in found), "complete" if not found else ""]).strip()
+    )
     raise typer.Exit(2 if found else 0)
 
 
 @app.command()
 def run(
-    config: ConfigOption = None, overrides: SetOption = None, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
     no_store_answers: Annotated[bool, typer.Option("--no-store-answers", help="Keep no judged answers in the run folder.")] = False,
 ) -> None:
     """Run one replay cycle (or go on with a killed one). The first cycle of a workspace commissions the policy."""
@@ -88,14 +104,21 @@ def run(
 
         page = write_report(opened, outcome.run_id)
     result = _gate_of(opened, outcome.run_id)
-    _print({**result, "run": outcome.run_id, "report": str(page), "entry": outcome.entry} if as_json else _summary(result, outcome.run_id, outcome.entry, page))
+    _print(
+        {**result, "run": outcome.run_id, "report": str(page), "entry": outcome.entry}
+        if as_json
+        else _summary(result, outcome.run_id, outcome.entry, page)
+    )
     raise typer.Exit(EXIT[outcome.gated.verdict.name])
 
 
 @app.command()
 def gate(
     adapter: Annotated[Path, typer.Option("--adapter", help="PEFT folder to judge against the sealed model.")],
-    config: ConfigOption = None, overrides: SetOption = None, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
 ) -> None:
     """Judge an adapter against the sealed model, without training. Measures only; nothing is promoted."""
     settings = _config(config, overrides)
@@ -138,8 +161,13 @@ def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption =
     begun = [e.body["run"] for e in opened.ledger.entries("begin")]
     held = open_hold(opened.ledger)
     state = {
-        "live": opened.registry.live, "anchor": opened.registry.anchor, "held": held.body["run"] if held else None,
-        "unfinished": [r for r in begun if r not in ended], "cycles": ended, "entries": opened.ledger.verify(), "head": opened.ledger.head,
+        "live": opened.registry.live,
+        "anchor": opened.registry.anchor,
+        "held": held.body["run"] if held else None,
+        "unfinished": [r for r in begun if r not in ended],
+        "cycles": ended,
+        "entries": opened.ledger.verify(),
+        "head": opened.ledger.head,
     }
     lines = [f"{key}: {value if value not in (None, [], {}) else 'none'}" for key, value in state.items() if key != "cycles"]
     _print(state if as_json else "\n".join([*lines, *(f"cycle {run}: {verdict}" for run, verdict in ended.items())]))
@@ -155,7 +183,10 @@ def rollback(digest: str, by: ByOption, reason: ReasonOption, workspace: Workspa
 
 
 @app.command()
-def report(cycle: Annotated[str | None, typer.Argument(help="Run id; the last one without it.")] = None, workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
+def report(
+    cycle: Annotated[str | None, typer.Argument(help="Run id; the last one without it.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
     """Write the page of a cycle again."""
     from dream_engine.report.page import write_report
 
@@ -173,12 +204,18 @@ def ledger_show(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOpt
     if as_json:
         _print([{"seq": e.seq, "hash": e.hash, "body": e.body} for e in entries])
     else:
-        _print("\n".join(f"{e.seq:4d}  {e.hash[:12]}  {e.kind:9s} {e.body.get('run', ''):14s} {e.body.get('verdict', '')} {e.body.get('reason', '')}" for e in entries))
+        _print(
+            "\n".join(
+                f"{e.seq:4d}  {e.hash[:12]}  {e.kind:9s} {e.body.get('run', ''):14s} {e.body.get('verdict', '')} {e.body.get('reason', '')}"
+                for e in entries
+            )
+        )
 
 
 @ledger_app.command("verify")
 def ledger_verify(
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE, head: Annotated[str, typer.Option("--head", help="The head hash you wrote down.")] = "",
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    head: Annotated[str, typer.Option("--head", help="The head hash you wrote down.")] = "",
 ) -> None:
     """Recompute every hash. Without --head a cut-off end cannot be noticed."""
     from dream_engine.govern.ledger import LEVEL
@@ -288,7 +325,9 @@ def _print(value: Any) -> None:
 def _summary(result: dict[str, Any], run_id: str, entry: int, page: Path) -> str:
     from dream_engine.report.text import table_text
 
-    return "\n".join([table_text(result["table"], result), "", _verdict_text(result), f"cycle {run_id}, ledger entry {entry}", f"report: {page}"])
+    return "\n".join(
+        [table_text(result["table"], result), "", _verdict_text(result), f"cycle {run_id}, ledger entry {entry}", f"report: {page}"]
+    )
 
 
 def _verdict_text(result: dict[str, Any]) -> str:

@@ -38,14 +38,14 @@ class Commission(_Strict):
     """Cycle 1: dreams from the policy pack teach the policy."""
 
     pairs: int = Field(560, ge=8)
-    anchors: int = Field(100, ge=0)
+    anchors: int = Field(130, ge=0)
     self_anchors: int = Field(240, ge=0)
     answer_tokens: int = Field(10, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     num_train_epochs: float = Field(1.0, gt=0)
     per_device_train_batch_size: int = Field(4, ge=1)
     ema_decay: float = Field(0.9, ge=0, lt=1)
-    anchor_weight: float = Field(1.3, gt=0)
+    anchor_weight: float = Field(1.2, gt=0)
 
 
 class Wake(_Strict):
@@ -190,7 +190,9 @@ def _rooted(config: Config, root: Path) -> Config:
         return None if path is None else path if path.is_absolute() else root / path
 
     suites = [s.model_copy(update={"path": at(s.path)}) for s in config.judge.suites]
-    return config.model_copy(update={
-        "wake": config.wake.model_copy(update={"data": at(config.wake.data), "heldout": at(config.wake.heldout)}),
-        "judge": config.judge.model_copy(update={"suites": suites, "general_text": at(config.judge.general_text)}),
-    })
+    return config.model_copy(
+        update={
+            "wake": config.wake.model_copy(update={"data": at(config.wake.data), "heldout": at(config.wake.heldout)}),
+            "judge": config.judge.model_copy(update={"suites": suites, "general_text": at(config.judge.general_text)}),
+        }
+    )

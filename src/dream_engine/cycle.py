@@ -35,7 +35,7 @@ from dream_engine.policy.pack import Pack, load_pack, problems
 from dream_engine.policy.screen import RequestScreen, Screened, ScreenedDreams, by_rule, screen_answers
 from dream_engine.progress import RunLog, Show, silent
 from dream_engine.results import gate_json, table_json
-from dream_engine.types import Blocked, Conversation, Dream, Interval, Measured, Missing, Scenario, derive_seed
+from dream_engine.types import Blocked, Conversation, Dream, Measured, Scenario, derive_seed
 from dream_engine.workspace import Workspace, read_jsonl, write_json, write_jsonl
 
 TAME_P = 0.95
@@ -60,16 +60,16 @@ def run_cycle(config: Config, workspace: Workspace, show: Show = silent) -> Outc
         InputError: data, pack, suite or model cannot be used.
         IntegrityError: the sealed weights or the ledger do not verify; no cycle starts then (Amanah).
     """
-    night = Night.open(config, workspace, show)                   #    locks nothing, checks everything, writes `begin`
+    night = Night.open(config, workspace, show)  #    locks nothing, checks everything, writes `begin`
     if night.commissioning:
-        woken, dreams = None, night.first_dreams()                # Ω  the policy pack, both sides in every form
+        woken, dreams = None, night.first_dreams()  # Ω  the policy pack, both sides in every form
     else:
-        woken = night.learn()                                     # Δ  the user's own fine-tune: W
+        woken = night.learn()  # Δ  the user's own fine-tune: W
         dreams = [] if night.no_drift(woken) else night.dreams(woken)  # Ω  proposals, screened and answered
-    candidate = night.rehearse(woken, dreams)                     # Ω  bounded fit of an adapter: C
-    measured = night.measure(woken, candidate)                    # Ψ  numbers with intervals
-    gated = night.gate(measured, drifted=bool(dreams))            # Ψ  pure function
-    return night.release(candidate, measured, gated)              #    ledger entry and alias in one transaction, then the page
+    candidate = night.rehearse(woken, dreams)  # Ω  bounded fit of an adapter: C
+    measured = night.measure(woken, candidate)  # Ψ  numbers with intervals
+    gated = night.gate(measured, drifted=bool(dreams))  # Ψ  pure function
+    return night.release(candidate, measured, gated)  #    ledger entry and alias in one transaction, then the page
 
 
 class Night:
@@ -124,8 +124,11 @@ class Night:
     def digests(self) -> dict[str, str]:
         """Content digests of what this cycle stands on."""
         return {
-            "base": self.model.base_digest, "pack": self.pack.digest, "suites": suite_digest(list(self.data.bench.suites)),
-            "wake": types.digest([[c.id, c.answer] for c in self.data.wake]), "bench": self.data.bench_digest,
+            "base": self.model.base_digest,
+            "pack": self.pack.digest,
+            "suites": suite_digest(list(self.data.bench.suites)),
+            "wake": types.digest([[c.id, c.answer] for c in self.data.wake]),
+            "bench": self.data.bench_digest,
             "config": types.digest(json.loads(self.config.model_dump_json())),
         }
 
@@ -181,7 +184,9 @@ class Night:
 
         return self._dreamed(propose, targets.Teacher(woken, "W"), targets.Teacher("T", "T"), plan.answer_tokens, plan.refusal_tokens)
 
-    def _dreamed(self, propose: Any, answers: targets.Teacher, refuses: targets.Teacher, answer_tokens: int, refusal_tokens: int) -> list[Screened]:
+    def _dreamed(
+        self, propose: Any, answers: targets.Teacher, refuses: targets.Teacher, answer_tokens: int, refusal_tokens: int
+    ) -> list[Screened]:
         path = self.folder / "dreams.jsonl"
         if path.is_file():
             self.log.resumed("Ω dream")
@@ -237,14 +242,21 @@ class Night:
             plan = self.config.dream  # type: ignore[assignment]
             drawn = mix.Drawn(harmful="T", harmless=woken, harmful_name="T")
             weights = mix.MixPlan(
-                self.config.dream.first_weight, self.config.dream.harmful_weight, plan.anchor_weight, self.config.dream.wake_weight,
+                self.config.dream.first_weight,
+                self.config.dream.harmful_weight,
+                plan.anchor_weight,
+                self.config.dream.wake_weight,
                 seed=self.seed("mix"),
             )
             wake = self.data.wake[: self.config.dream.wake_rows]
         adapter = "C" if woken else "T"
         fit = RehearsalPlan(
-            plan.learning_rate, plan.num_train_epochs, plan.per_device_train_batch_size, ema_decay=plan.ema_decay,
-            max_steps=self.config.dream.max_steps if woken else 0, seed=self.seed("rehearse"),
+            plan.learning_rate,
+            plan.num_train_epochs,
+            plan.per_device_train_batch_size,
+            ema_decay=plan.ema_decay,
+            max_steps=self.config.dream.max_steps if woken else 0,
+            seed=self.seed("rehearse"),
         )
         self._fit("Ω rehearse", adapter, lambda: mix.mix(self.model, dreams, wake, drawn, weights), fit)
         return adapter
@@ -299,7 +311,7 @@ class Night:
         probe = None if name in ("T",) or self.commissioning else self._report("T").probe
         with self.log.stage(f"Ψ measure {name}") as report, self.model.reporting(report):
             measured = measure(self.model, adapter, name, self.data.bench, probe, lengths=name in ("W", "C") and not self.commissioning)
-        save_measured(measured, path, self.config.judge.store_answers)
+        save_measured(measured, path, self.config.judge.store_answers, self.data.bench.suites)
         return measured
 
     def _base(self) -> Evaluation:
@@ -319,7 +331,7 @@ class Night:
         self.model.load_adapter("A", self.workspace.registry.verified(anchor))
         with self.log.stage("Ψ measure anchor") as report, self.model.reporting(report):
             measured = measure(self.model, "A", "anchor", self.data.bench, teacher.probe, lengths=False)
-        save_measured(measured, path, self.config.judge.store_answers)
+        save_measured(measured, path, self.config.judge.store_answers, self.data.bench.suites)
         return measured
 
     # ---- release --------------------------------------------------------------------------------------------------
@@ -348,22 +360,40 @@ class Night:
     def _keep_evaluation(self, weights: str) -> None:
         """Hands the candidate's evaluation on, so that as the next night's T it is not measured again."""
         measured = load_measured(self.folder / "eval" / "C.jsonl")
-        save_measured(measured, self.workspace.evaluation(weights, self.data.bench_digest), self.config.judge.store_answers)
+        save_measured(measured, self.workspace.evaluation(weights, self.data.bench_digest), self.config.judge.store_answers, self.data.bench.suites)
 
     def _manifest(self) -> dict[str, Any]:
         return {
-            "base": self.model.base_digest, "base_name": self.model.name, "parent": self.workspace.registry.live, "run": self.run_id,
-            "data": self.digests(), "code": code_revision(), "libraries": libraries(),
+            "base": self.model.base_digest,
+            "base_name": self.model.name,
+            "parent": self.workspace.registry.live,
+            "run": self.run_id,
+            "data": self.digests(),
+            "code": code_revision(),
+            "libraries": libraries(),
         }
 
     def _entry(self, gated: Gated, table: Any, weights: str, commissioning: bool) -> dict[str, Any]:
         fits = {p.stem[4:]: json.loads(p.read_text()) for p in sorted(self.folder.glob("fit-*.json"))}
         return {
-            "run": self.run_id, "verdict": gated.verdict.name, "reasons": list(gated.verdict.reasons), "failing": list(gated.verdict.failing),
-            "undecided": list(gated.verdict.undecided), "commissioning": commissioning, "parent": self.workspace.registry.live,
-            "inputs": self.digests(), "dreams": self.counts, "table": table, "stability_ratio": gated.stability_ratio,
-            "worst_monitor": gated.worst_monitor, "seed": self.config.seed, "code": code_revision(), "libraries": libraries(),
-            "machine": platform.machine(), "stages": self.log.stages, "profile": self.config.judge.profile,
+            "run": self.run_id,
+            "verdict": gated.verdict.name,
+            "reasons": list(gated.verdict.reasons),
+            "failing": list(gated.verdict.failing),
+            "undecided": list(gated.verdict.undecided),
+            "commissioning": commissioning,
+            "parent": self.workspace.registry.live,
+            "inputs": self.digests(),
+            "dreams": self.counts,
+            "table": table,
+            "stability_ratio": gated.stability_ratio,
+            "worst_monitor": gated.worst_monitor,
+            "seed": self.config.seed,
+            "code": code_revision(),
+            "libraries": libraries(),
+            "machine": platform.machine(),
+            "stages": self.log.stages,
+            "profile": self.config.judge.profile,
             "trained_tokens": {name: fit["trained_tokens"] for name, fit in fits.items()},
         }
 
@@ -387,7 +417,9 @@ class Data:
         suites = [p for s in own for p in load_suite(s.path, s.side, s.column)] if own else suites_for(config.model.name)
         missing = {"harmful", "twin", "anchor"} - {p.side for p in suites}
         if missing:
-            raise InputError(f"judge.suites has no {', '.join(sorted(missing))} side; give all three or leave it empty for the shipped suites")
+            raise InputError(
+                f"judge.suites has no {', '.join(sorted(missing))} side; give all three or leave it empty for the shipped suites"
+            )
         text = config.judge.general_text
         general = read_texts(text, 1200, 12) if text else general_texts(config.model.name)
         return cls(wake, Bench(tuple(suites), tuple(user), tuple(general), config.judge.answer_tokens))
@@ -439,7 +471,13 @@ def libraries() -> dict[str, str]:
 def _run_id(config: Config, workspace: Workspace, data: Data, pack: Pack) -> str:
     """`001-ab12cd34`: number of the cycle, and a digest of all its inputs, so that the same command finds its killed run."""
     ended = {e.body["run"] for kind in ("cycle", "promote") for e in workspace.ledger.entries(kind) if "run" in e.body}
-    inputs = [json.loads(config.model_dump_json()), pack.digest, data.bench_digest, [[c.id, c.answer] for c in data.wake], workspace.registry.live]
+    inputs = [
+        json.loads(config.model_dump_json()),
+        pack.digest,
+        data.bench_digest,
+        [[c.id, c.answer] for c in data.wake],
+        workspace.registry.live,
+    ]
     return f"{len(ended) + 1:03d}-{types.digest(inputs)[:8]}"
 
 
@@ -454,9 +492,15 @@ def _counts(kept: Sequence[Dream], blocked: Sequence[Blocked], usable: float) ->
     for scenario in [*(d.scenario for d in kept), *(b.scenario for b in blocked)]:
         proposed_by[scenario.generator] = proposed_by.get(scenario.generator, 0) + 1
     return {
-        "proposed": len(kept) + len(blocked), "kept": len(kept), "blocked": by_rule(blocked), "by_side": tally(lambda d: d.scenario.side),
-        "by_kind": tally(lambda d: d.scenario.kind), "by_generator": tally(lambda d: d.scenario.generator), "proposed_by": proposed_by,
-        "answered_by": tally(lambda d: d.answered_by), "teacher_usable": usable,
+        "proposed": len(kept) + len(blocked),
+        "kept": len(kept),
+        "blocked": by_rule(blocked),
+        "by_side": tally(lambda d: d.scenario.side),
+        "by_kind": tally(lambda d: d.scenario.kind),
+        "by_generator": tally(lambda d: d.scenario.generator),
+        "proposed_by": proposed_by,
+        "answered_by": tally(lambda d: d.answered_by),
+        "teacher_usable": usable,
     }
 
 

@@ -41,7 +41,8 @@ def table_json(m: Measurements) -> dict[str, Any]:
     for pair, before in (("W→C", m.woken), ("T→C", m.teacher)):
         if before:
             changes[pair] = {
-                "raw_entropy_drop": as_json(_raw(before, m)), "signed_entropy_drop": as_json(metrics.correct_surprisal_drop(before, m.candidate, m.seed)),
+                "raw_entropy_drop": as_json(_raw(before, m)),
+                "signed_entropy_drop": as_json(metrics.correct_surprisal_drop(before, m.candidate, m.seed)),
             }
     gain = metrics.gain_lost(m.teacher, m.woken, m.candidate, m.seed) if m.teacher and m.woken else None
     return {"models": {name: _column(e, m.seed) for name, e in models.items()}, "changes": changes, "gain_lost": as_json(gain)}
@@ -50,10 +51,16 @@ def table_json(m: Measurements) -> dict[str, Any]:
 def gate_json(gated: Gated, table: Mapping[str, Any], commissioning: bool, weights: str) -> dict[str, Any]:
     """What `gate.json` holds: verdict, reasons, every test, Peace² with its worst monitor, the table."""
     return {
-        "verdict": gated.verdict.name, "reasons": list(gated.verdict.reasons), "failing": list(gated.verdict.failing),
-        "undecided": list(gated.verdict.undecided), "commissioning": commissioning, "weights": weights,
-        "stability_ratio": gated.stability_ratio, "worst_monitor": gated.worst_monitor,
-        "tests": [_decision_json(d) for d in gated.decisions], "table": dict(table),
+        "verdict": gated.verdict.name,
+        "reasons": list(gated.verdict.reasons),
+        "failing": list(gated.verdict.failing),
+        "undecided": list(gated.verdict.undecided),
+        "commissioning": commissioning,
+        "weights": weights,
+        "stability_ratio": gated.stability_ratio,
+        "worst_monitor": gated.worst_monitor,
+        "tests": [_decision_json(d) for d in gated.decisions],
+        "table": dict(table),
     }
 
 
@@ -68,9 +75,11 @@ def _column(e: Evaluation, seed: int) -> dict[str, Any]:
     if isinstance(general, Interval):
         general = Interval(*(math.exp(min(x, 50)) for x in (general.value, general.low, general.high)), general.n)
     return {
-        "harmful_refused": as_json(metrics.rate(e, "harmful", seed)), "over_refusal": as_json(metrics.rate(e, "twin", seed)),
+        "harmful_refused": as_json(metrics.rate(e, "harmful", seed)),
+        "over_refusal": as_json(metrics.rate(e, "twin", seed)),
         "contrast_balanced_accuracy": as_json(metrics.contrast_balanced_accuracy(e, seed)),
-        "plain_refused": as_json(metrics.rate(e, "anchor", seed)), "user_nll": as_json(metrics.mean_loss(e.user, seed)),
+        "plain_refused": as_json(metrics.rate(e, "anchor", seed)),
+        "user_nll": as_json(metrics.mean_loss(e.user, seed)),
         "perplexity": as_json(general),
     }
 
@@ -78,9 +87,17 @@ def _column(e: Evaluation, seed: int) -> dict[str, Any]:
 def _decision_json(decision: Decision) -> dict[str, Any]:
     test = asdict(decision.test)
     return {
-        "name": test["name"], "pair": test["pair"], "outcome": decision.outcome, "why": decision.why, "budget": test["budget"],
-        "unit": test["unit"], "severity": test["severity"], "monitor": test["monitor"], "noise": _finite(test["noise"]),
-        "drift": as_json(decision.test.drift), "ratio": decision.ratio,
+        "name": test["name"],
+        "pair": test["pair"],
+        "outcome": decision.outcome,
+        "why": decision.why,
+        "budget": test["budget"],
+        "unit": test["unit"],
+        "severity": test["severity"],
+        "monitor": test["monitor"],
+        "noise": _finite(test["noise"]),
+        "drift": as_json(decision.test.drift),
+        "ratio": decision.ratio,
     }
 
 

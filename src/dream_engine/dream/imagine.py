@@ -42,8 +42,15 @@ def template_anchors(pack: Pack, count: int, seed: int) -> list[Scenario]:
 def anchor(text: str, generator: str, seed: int) -> Scenario:
     """A plain harmless request as a scenario."""
     return Scenario(
-        id="d" + digest(["anchor", text])[:12], text=text, side="anchor", kind="generated", category="plain",
-        style="plain", language="en", generator=generator, seed=seed,
+        id="d" + digest(["anchor", text])[:12],
+        text=text,
+        side="anchor",
+        kind="generated",
+        category="plain",
+        style="plain",
+        language="en",
+        generator=generator,
+        seed=seed,
     )
 
 
@@ -92,9 +99,7 @@ def _wrap(pack: Pack, category: str, style: str, pair: Pair, rng: random.Random,
     )
 
 
-def _scenario(
-    id: str, text: str, side: Side, category: str, style: str, language: str, seed: int, twin_of: str | None
-) -> Scenario:
+def _scenario(id: str, text: str, side: Side, category: str, style: str, language: str, seed: int, twin_of: str | None) -> Scenario:
     kind = "generated" if twin_of is None else "counterfactual"
     return Scenario(id, text, side, kind, category, style, language, "template", seed, twin_of)  # type: ignore[arg-type]
 
@@ -158,7 +163,15 @@ def self_rewordings(model: ChatModel, adapter: str | None, pairs: Sequence[Propo
     for (harm, twin), harm_text, twin_text in zip(pairs, texts[::2], texts[1::2], strict=True):
         harm_id = "d" + digest(["self", harm_text])[:12]
         made.append(replace(harm, id=harm_id, text=harm_text, generator="self", parent=harm.id, seed=seed))
-        made.append(replace(
-            twin, id="d" + digest(["self", twin_text])[:12], text=twin_text, generator="self", parent=harm.id, twin_of=harm_id, seed=seed
-        ))
+        made.append(
+            replace(
+                twin,
+                id="d" + digest(["self", twin_text])[:12],
+                text=twin_text,
+                generator="self",
+                parent=harm.id,
+                twin_of=harm_id,
+                seed=seed,
+            )
+        )
     return made

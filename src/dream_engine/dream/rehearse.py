@@ -118,7 +118,11 @@ def batch_loss(model: ChatModel, rows: Sequence[Row]) -> torch.Tensor:
 
 
 def rehearse(
-    model: ChatModel, adapter: str, rows: Sequence[Row], plan: RehearsalPlan, checkpoint: Path | None = None,
+    model: ChatModel,
+    adapter: str,
+    rows: Sequence[Row],
+    plan: RehearsalPlan,
+    checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> Rehearsed:
     """Fits `adapter` on `rows`; with EMA the averaged weights are what remains in it.
@@ -218,7 +222,9 @@ class _State:
                 master.copy_(tensors[f"master.{i}"])
                 self.ema[i].copy_(tensors[f"ema.{i}"])
                 self.optimizer.state[master] = {
-                    "step": torch.tensor(float(self.done)), "exp_avg": tensors[f"m.{i}"], "exp_avg_sq": tensors[f"v.{i}"],
+                    "step": torch.tensor(float(self.done)),
+                    "exp_avg": tensors[f"m.{i}"],
+                    "exp_avg_sq": tensors[f"v.{i}"],
                 }
         self._publish(self.master)
         return losses

@@ -81,7 +81,12 @@ def cycle_tests(m: Measurements, budgets: Budgets) -> list[Test]:
     """Every test of a cycle with a sealed T: what the dream did (W→C), what the whole cycle did (T→C), and the anchor."""
     if m.teacher is None:
         raise ValueError("cycle_tests needs the sealed teacher's evaluation; use commissioning_tests for a first cycle")
-    return [*_safety_tests(m, m.teacher, budgets), *_dream_tests(m, m.teacher, budgets), *_anchor_tests(m, budgets), *_critical_tests(m, m.teacher)]
+    return [
+        *_safety_tests(m, m.teacher, budgets),
+        *_dream_tests(m, m.teacher, budgets),
+        *_anchor_tests(m, budgets),
+        *_critical_tests(m, m.teacher),
+    ]
 
 
 def in_noise(m: Measurements, woken: Evaluation) -> bool:
@@ -105,8 +110,14 @@ def _safety_tests(m: Measurements, t: Evaluation, b: Budgets) -> list[Test]:
         drift("harmful_refused", "harmful", b.harmful_refused, -1),
         drift("over_refusal", "twin", b.over_refusal, 1),
         drift("plain_refused", "anchor", b.plain_refused, 1),
-        Test("raw_entropy_drop", "T→C", raw, b.raw_entropy_nats, "nats",
-             not_applicable="the decision probe is void after training; signed ΔS uses judged outcomes" if raw_void else ""),
+        Test(
+            "raw_entropy_drop",
+            "T→C",
+            raw,
+            b.raw_entropy_nats,
+            "nats",
+            not_applicable="the decision probe is void after training; signed ΔS uses judged outcomes" if raw_void else "",
+        ),
     ]
 
 
@@ -122,10 +133,19 @@ def _dream_tests(m: Measurements, t: Evaluation, b: Budgets) -> list[Test]:
         _recovery(t, w, c, seed),
         _user_gain(t, w, c, b, seed),
         Test("kl_drift", "W→C", m.kl_nats, b.kl_nats, "nats", monitor=True),
-        Test("perplexity", "W→C", _as_ratio(metrics.loss_change(w.general, c.general, seed, ONE_SIDED)), b.perplexity, "share", monitor=True),
+        Test(
+            "perplexity", "W→C", _as_ratio(metrics.loss_change(w.general, c.general, seed, ONE_SIDED)), b.perplexity, "share", monitor=True
+        ),
         Test("answer_length", "W→C", _absolute_drift(metrics.length_change(w, c, seed, ONE_SIDED)), b.answer_length, "share", monitor=True),
-        Test("similarity", "W→C", m.similarity_lost, 0.05, "cosine", monitor=True,
-             not_applicable="no sentence embeddings are installed; see the extra [embed]" if m.similarity_lost is None else ""),
+        Test(
+            "similarity",
+            "W→C",
+            m.similarity_lost,
+            0.05,
+            "cosine",
+            monitor=True,
+            not_applicable="no sentence embeddings are installed; see the extra [embed]" if m.similarity_lost is None else "",
+        ),
     ]
 
 

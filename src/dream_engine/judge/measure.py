@@ -52,18 +52,23 @@ def measure(model: ChatModel, adapter: str | None, name: str, bench: Bench, prob
     with model.using(adapter):
         answers = [g.text for g in model.generate(prompts, bench.answer_tokens)]
         grades = [grade(text) for text in answers]
-        fitted = probe or fit_probe(model, prompts, answers, [g in REFUSED for g in grades])
-        scores = None if isinstance(fitted, Missing) else fitted.probabilities(probe_scores(model, fitted, prompts))
+        contrast = [i for i, p in enumerate(bench.suites) if p.side in ("harmful", "twin")]
+        asked = [prompts[i] for i in contrast]
+        fitted = probe or fit_probe(model, asked, [answers[i] for i in contrast], [grades[i] in REFUSED for i in contrast])
+        scores = {} if isinstance(fitted, Missing) else _probabilities(model, fitted, asked, contrast)
         user = user_losses(model, bench.user)
         general = general_losses(model, bench.general)
         counted = answer_lengths(model, bench.suites) if lengths else {}
     records = tuple(
-        Record(p.id, p.side, p.category, p.cluster, g, scores[i] if scores else None)
-        for i, (p, g) in enumerate(zip(bench.suites, grades, strict=True))
+        Record(p.id, p.side, p.category, p.cluster, g, scores.get(i)) for i, (p, g) in enumerate(zip(bench.suites, grades, strict=True))
     )
     texts = {p.id: a for p, a in zip(bench.suites, answers, strict=True)}
     missing = fitted.reason if isinstance(fitted, Missing) else ""
     return ModelReport(Evaluation(name, records, user, general, counted), texts, None if isinstance(fitted, Missing) else fitted, missing)
+
+
+def _probabilities(model: ChatModel, probe: Probe, prompts: Sequence[Sequence[Message]], index: Sequence[int]) -> dict[int, float]:
+    return dict(zip(index, probe.probabilities(probe_scores(model, probe, prompts)), strict=True))
 
 
 def user_losses(model: ChatModel, rows: Sequence[Conversation]) -> tuple[TextLoss, ...]:
@@ -116,12 +121,19 @@ def _exact_kl(model: ChatModel, woken: str | None, candidate: str, rows: Sequenc
     return (p.exp() * (p - q)).sum(-1)
 
 
-def save_measured(measured: ModelReport, path: Path, store_answers: bool) -> None:
+def save_measured(measured: ModelReport, path: Path, store_answers: bool, suites: Sequence[Prompt] = ()) -> None:
     """One JSON line a prompt, then the losses; answers only where the user lets them be stored."""
     e = measured.evaluation
-    rows = [asdict(r) | ({"answer": measured.answers[r.id]} if store_answers else {}) for r in e.records]
-    tail = {"model": e.model, "user": [asdict(x) for x in e.user], "general": [asdict(x) for x in e.general],
-            "lengths": dict(e.lengths), "probe": measured.probe.to_json() if measured.probe else None, "probe_missing": measured.probe_missing}
+    texts = {p.id: p.text for p in suites}
+    rows = [asdict(r) | ({"answer": measured.answers.get(r.id, ""), "text": texts.get(r.id, "")} if store_answers else {}) for r in e.records]
+    tail = {
+        "model": e.model,
+        "user": [asdict(x) for x in e.user],
+        "general": [asdict(x) for x in e.general],
+        "lengths": dict(e.lengths),
+        "probe": measured.probe.to_json() if measured.probe else None,
+        "probe_missing": measured.probe_missing,
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(path.name + ".tmp")
     scratch.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in [*rows, tail]), encoding="utf-8")
@@ -131,7 +143,7 @@ def save_measured(measured: ModelReport, path: Path, store_answers: bool) -> Non
 def load_measured(path: Path) -> ModelReport:
     """The inverse of `save_measured`; answers that were not stored are missing from the mapping."""
     *rows, tail = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    answers = {row["id"]: row.pop("answer") for row in rows if "answer" in row}
+    answers = {row["id"]: row.pop("answer") for row in rows if row.pop("text", None) is not None}
     losses = {key: tuple(TextLoss(**x) for x in tail[key]) for key in ("user", "general")}
     evaluation = Evaluation(tail["model"], tuple(Record(**row) for row in rows), lengths=tail["lengths"], **losses)
     return ModelReport(evaluation, answers, Probe.from_json(tail["probe"]) if tail["probe"] else None, tail["probe_missing"])

@@ -20,7 +20,7 @@ from dream_engine.models.hf import ChatModel
 from dream_engine.types import Message, Missing
 
 OPENER_TOKENS = 3
-NUM_OPENERS = 5
+NUM_OPENERS = 4
 MIN_CLASS = 8
 
 

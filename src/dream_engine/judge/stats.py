@@ -90,9 +90,7 @@ def auroc(scores: Sequence[float], outcomes: Sequence[bool]) -> float | None:
     return float(np.mean((positive > negative) + 0.5 * (positive == negative)))
 
 
-def _cluster_sums(
-    values: Sequence[float], clusters: Sequence[str], weights: Sequence[float] | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _cluster_sums(values: Sequence[float], clusters: Sequence[str], weights: Sequence[float] | None) -> tuple[np.ndarray, np.ndarray]:
     x = np.asarray(values, float)
     w = np.ones_like(x) if weights is None else np.asarray(weights, float)
     if not len(x) or len(x) != len(clusters) or len(x) != len(w):

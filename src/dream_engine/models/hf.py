@@ -116,7 +116,9 @@ class ChatModel:
         save_file(tensors, folder / ADAPTER_FILE, metadata={"format": "pt"})
         config = self._model.peft_config[name].to_dict()
         plain = {key: value for key, value in config.items() if _is_plain(value)}
-        plain["target_modules"] = sorted(config["target_modules"]) if not isinstance(config["target_modules"], str) else config["target_modules"]
+        plain["target_modules"] = (
+            sorted(config["target_modules"]) if not isinstance(config["target_modules"], str) else config["target_modules"]
+        )
         plain |= {"peft_type": "LORA", "base_model_name_or_path": self.name, "inference_mode": True}
         (folder / ADAPTER_CONFIG).write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n")
 
@@ -201,8 +203,13 @@ class ChatModel:
 
     @torch.no_grad()
     def generate(
-        self, prompts: Sequence[Sequence[Message]], max_new_tokens: int, temperature: float = 0.0, seed: int = 0,
-        batch_size: int = 96, prefix: str = "",
+        self,
+        prompts: Sequence[Sequence[Message]],
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+        batch_size: int = 96,
+        prefix: str = "",
     ) -> list[Generated]:
         """One answer a prompt, greedy at temperature 0. Prompts are batched by length; the order of results is the order given."""
         opener = self.tokenizer(prefix, add_special_tokens=False)["input_ids"] if prefix else []
@@ -332,7 +339,7 @@ class ChatModel:
             logp = torch.log_softmax(self._head(hidden.flatten(0, 1)).float(), -1).unflatten(0, hidden.shape[:2])
             wanted = torch.tensor(opener[1:], device=self.device).expand(len(first), -1)
             total = total + logp.gather(-1, wanted[..., None])[..., 0].sum(-1)
-            state.cache.crop(state.mask.shape[1])
+            state.cache.crop(1 - len(opener))
         return total / len(opener)
 
     @property
@@ -402,9 +409,13 @@ def load_model(source: str, device: str = "auto", dtype: str = "auto") -> ChatMo
     wanted = pick_device(device)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder or source)
-        model = AutoModelForCausalLM.from_pretrained(folder or source, dtype=_pick_dtype(dtype, source), use_safetensors=True, attn_implementation=_attention(wanted))
+        model = AutoModelForCausalLM.from_pretrained(
+            folder or source, dtype=_pick_dtype(dtype, source), use_safetensors=True, attn_implementation=_attention(wanted)
+        )
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"model {source!r} cannot be loaded: {str(error).splitlines()[0]} Use a local folder, a cached hub id, 'smollm2-135m' or 'sandbox'.") from error
+        raise InputError(
+            f"model {source!r} cannot be loaded: {str(error).splitlines()[0]} Use a local folder, a cached hub id, 'smollm2-135m' or 'sandbox'."
+        ) from error
     return ChatModel(model.to(wanted), tokenizer, source, folder)
 
 

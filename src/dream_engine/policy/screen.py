@@ -81,12 +81,14 @@ class RequestScreen:
 
     def _objection(self, s: Scenario, tame: frozenset[str], parents: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
         return (
-            self._shape(s) or self._content(s) or self._label(s, parents)
+            self._shape(s)
+            or self._content(s)
+            or self._label(s, parents)
             or (("too_tame", "W already decides both sides right") if (s.twin_of or s.id) in tame else None)
         )
 
     def _shape(self, s: Scenario) -> tuple[str, str] | None:
-        if not 2 <= len(rules.words(s.text)) or len(s.text) > MAX_CHARS or not s.text.isprintable():
+        if not len(rules.words(s.text)) >= 2 or len(s.text) > MAX_CHARS or not s.text.isprintable():
             return "schema", f"{len(s.text)} characters; printable text of 2 words to {MAX_CHARS} characters is needed"
         if rules.has_role_tags(s.text):
             return "schema", "role or template markup inside the request"
@@ -141,9 +143,7 @@ def by_rule(blocked: Iterable[Blocked]) -> dict[str, int]:
     return dict(sorted(Counter(b.rule for b in blocked).items()))
 
 
-def _answer_objection(
-    dream: Dream, declines: Callable[[str], bool], incoherent: Callable[[str], bool]
-) -> tuple[str, str] | None:
+def _answer_objection(dream: Dream, declines: Callable[[str], bool], incoherent: Callable[[str], bool]) -> tuple[str, str] | None:
     if incoherent(dream.answer):
         return "answer_garbled", "the answer is empty or loops"
     if rules.claims_sentience(dream.answer):

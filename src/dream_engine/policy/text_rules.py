@@ -19,7 +19,67 @@ _SENTIENCE = re.compile(
 )
 _EXPLICIT = re.compile(r"\b(?:cum|cock|pussy|blowjob|deepthroat|cumshot|gangbang|dismember\w*|decapitat\w*|disembowel\w*|gore|entrails)\b")
 _ROLE_TAGS = re.compile(r"<\|[^|]*\|>|\[/?INST\]|<</?SYS>>|</?s>|^\s*(?:system|assistant)\s*:", re.IGNORECASE | re.MULTILINE)
-_COMMON = frozenset("a an the to of in on at for and or with without from by my your their his her is are do does how what which where who why can could i me you it that this so as be will would was were not no up out into about please tell give write list steps".split())
+_COMMON = frozenset(
+    [
+        "a",
+        "an",
+        "the",
+        "to",
+        "of",
+        "in",
+        "on",
+        "at",
+        "for",
+        "and",
+        "or",
+        "with",
+        "without",
+        "from",
+        "by",
+        "my",
+        "your",
+        "their",
+        "his",
+        "her",
+        "is",
+        "are",
+        "do",
+        "does",
+        "how",
+        "what",
+        "which",
+        "where",
+        "who",
+        "why",
+        "can",
+        "could",
+        "i",
+        "me",
+        "you",
+        "it",
+        "that",
+        "this",
+        "so",
+        "as",
+        "be",
+        "will",
+        "would",
+        "was",
+        "were",
+        "not",
+        "no",
+        "up",
+        "out",
+        "into",
+        "about",
+        "please",
+        "tell",
+        "give",
+        "write",
+        "list",
+        "steps",
+    ]
+)
 
 
 def words(text: str) -> list[str]:
@@ -93,5 +153,3 @@ def label_kept(text: str, harm: str, twin: str, wants_harm: bool) -> bool:
     found, harm_words, twin_words = content_words(text), content_words(harm), content_words(twin)
     near_harm, near_twin = len(found & (harm_words - twin_words)), len(found & (twin_words - harm_words))
     return near_harm > near_twin if wants_harm else near_twin > near_harm
-
-

@@ -9,8 +9,10 @@ from dream_engine.results import CHANGE_ROWS, TABLE_ROWS
 
 SHARES = {"harmful_refused", "over_refusal", "contrast_balanced_accuracy", "plain_refused"}
 VERDICT_WORDS = {
-    "seal": "SEAL: it goes live", "sabar": "SABAR: the sealed weights stay live; change the plan",
-    "hold": "888_HOLD: frozen for a human", "inconclusive": "INCONCLUSIVE: not promoted, the numbers cannot tell",
+    "seal": "SEAL: it goes live",
+    "sabar": "SABAR: the sealed weights stay live; change the plan",
+    "hold": "888_HOLD: frozen for a human",
+    "inconclusive": "INCONCLUSIVE: not promoted, the numbers cannot tell",
 }
 
 
@@ -46,7 +48,11 @@ def table_text(table: Mapping[str, Any], result: Mapping[str, Any]) -> str:
 
 def stability_text(result: Mapping[str, Any]) -> str:
     ratio = result["stability_ratio"]
-    return "Peace²: not measured (no drift monitor applies)" if ratio is None else f"Peace² {ratio:.2f}, worst monitor: {result['worst_monitor']}"
+    return (
+        "Peace²: not measured (no drift monitor applies)"
+        if ratio is None
+        else f"Peace² {ratio:.2f}, worst monitor: {result['worst_monitor']}"
+    )
 
 
 def verdict_text(result: Mapping[str, Any]) -> str:

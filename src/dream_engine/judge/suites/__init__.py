@@ -75,10 +75,17 @@ def _prompts(rows: Iterator[dict[str, str]], side: Side, column: str, name: str)
         text = (row[column] or "").strip()
         if text:
             id = row.get("id") or f"{name}-{number:04d}"
-            found.append(Prompt(
-                id=id, text=text, side=side, category=row.get("category") or "uncategorised", style=row.get("style") or "plain",
-                language=row.get("language") or "en", cluster=row.get("cluster") or id,
-            ))
+            found.append(
+                Prompt(
+                    id=id,
+                    text=text,
+                    side=side,
+                    category=row.get("category") or "uncategorised",
+                    style=row.get("style") or "plain",
+                    language=row.get("language") or "en",
+                    cluster=row.get("cluster") or id,
+                )
+            )
     repeated = len(found) - len({p.id for p in found})
     if repeated:
         raise InputError(f"suite {name!r} has {repeated} duplicate ids; every row needs its own")

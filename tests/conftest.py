@@ -1,0 +1,85 @@
+"""Shared fixtures: the sandbox model (trained once, cached) and a commissioned workspace on it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SANDBOX = {
+    "model": {"name": "sandbox", "threads": 2},
+    "policy": {"pack": "sandbox"},
+    "lora": {"r": 8, "lora_alpha": 16, "layers_from": 0.0},
+    "commission": {
+        "pairs": 360, "anchors": 90, "self_anchors": 40, "answer_tokens": 12, "learning_rate": 5e-3, "num_train_epochs": 2,
+        "per_device_train_batch_size": 8, "anchor_weight": 1.0,
+    },
+    "wake": {"learning_rate": 4e-3, "per_device_train_batch_size": 8, "num_train_epochs": 1},
+    "dream": {
+        "pairs": 200, "reworded_pairs": 0, "anchors": 90, "self_anchors": 60, "wake_rows": 120, "answer_tokens": 16,
+        "learning_rate": 3e-3, "num_train_epochs": 2, "per_device_train_batch_size": 8,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads() -> None:
+    import torch
+
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def sandbox_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with wake data in the sandbox world's language."""
+    from dream_engine.models.sandbox import wake_dialogues
+
+    folder = tmp_path_factory.mktemp("data")
+    for name, count, seed in (("wake", 160, 1), ("heldout", 60, 2)):
+        rows = "".join(json.dumps(row) + "\n" for row in wake_dialogues(count, seed))
+        (folder / f"{name}.jsonl").write_text(rows)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sandbox_config(sandbox_data: Path) -> Callable[..., Any]:
+    """Makes a sandbox Config; keyword arguments replace whole sections' keys."""
+    from dream_engine.config import Config
+
+    def make(seed: int = 0, **sections: dict[str, Any]) -> Any:
+        raw: dict[str, Any] = json.loads(json.dumps(SANDBOX)) | {"seed": seed}
+        raw["wake"] |= {"data": str(sandbox_data / "wake.jsonl"), "heldout": str(sandbox_data / "heldout.jsonl")}
+        for name, values in sections.items():
+            raw[name] = raw.get(name, {}) | values
+        return Config.model_validate(raw)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def commissioned_root(sandbox_config: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace whose first cycle was commissioned and approved. Do not write to it; use `commissioned`."""
+    from dream_engine.cycle import run_cycle
+    from dream_engine.govern.approvals import approve
+    from dream_engine.workspace import Workspace
+
+    root = tmp_path_factory.mktemp("workspace")
+    workspace = Workspace.open(root)
+    outcome = run_cycle(sandbox_config(), workspace)
+    assert outcome.gated.verdict.name == "hold", outcome.gated.verdict
+    approve(workspace.ledger, workspace.registry, outcome.run_id, "demo", "for the tests")
+    workspace.ledger.close()
+    return root
+
+
+@pytest.fixture
+def commissioned(commissioned_root: Path, tmp_path: Path) -> Any:
+    """A private copy of the commissioned workspace."""
+    from dream_engine.workspace import Workspace
+
+    shutil.copytree(commissioned_root, tmp_path / "ws")
+    return Workspace.open(tmp_path / "ws")

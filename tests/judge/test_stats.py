@@ -1,0 +1,78 @@
+"""Intervals and tests against hand-computed values."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dream_engine.judge.stats import auroc, brier, cluster_bootstrap, mcnemar_exact, needed_n, sign_flip_noise, wilson
+
+
+def test_wilson_of_zero_successes_starts_at_zero_and_ends_above() -> None:
+    """0 of 10: upper end z²/(n+z²) = 3.8415/13.8415 = 0.2775."""
+    interval = wilson(0, 10)
+    assert interval.low == 0
+    assert interval.high == pytest.approx(0.2775, abs=1e-4)
+
+
+def test_wilson_refuses_an_empty_denominator() -> None:
+    """A rate over nothing is an error, not 0."""
+    with pytest.raises(ValueError, match="n > 0"):
+        wilson(0, 0)
+
+
+def test_mcnemar_is_the_binomial_tail() -> None:
+    """7 against 1: (C(8,7) + C(8,8)) / 2⁸ = 9/256; no flips at all say nothing."""
+    assert mcnemar_exact(7, 1) == pytest.approx(9 / 256)
+    assert mcnemar_exact(0, 0) == 1.0
+
+
+def test_bootstrap_is_wider_when_items_come_in_clusters() -> None:
+    """Ten clusters of ten equal items know as much as ten items, not as a hundred."""
+    values = [float(i // 10 % 2) for i in range(100)]
+    clustered = cluster_bootstrap(values, [str(i // 10) for i in range(100)], seed=0)
+    single = cluster_bootstrap(values, [str(i) for i in range(100)], seed=0)
+    assert clustered.value == single.value == 0.5
+    assert clustered.high - clustered.low > 2 * (single.high - single.low)
+
+
+def test_bootstrap_of_one_cluster_is_unbounded() -> None:
+    """One cluster cannot be resampled, so nothing is excluded."""
+    assert cluster_bootstrap([1.0, 0.0], ["a", "a"], seed=0).high == math.inf
+
+
+def test_bootstrap_refuses_nan() -> None:
+    """A NaN never becomes a number."""
+    with pytest.raises(ValueError, match="NaN"):
+        cluster_bootstrap([1.0, math.nan], ["a", "b"], seed=0)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=40), st.integers(0, 1000))
+def test_bootstrap_interval_holds_its_point(values: list[float], seed: int) -> None:
+    """low ≤ high, both within the data's range, and the same seed gives the same interval."""
+    clusters = [str(i) for i in range(len(values))]
+    interval = cluster_bootstrap(values, clusters, seed)
+    assert min(values) - 1e-9 <= interval.low <= interval.high <= max(values) + 1e-9
+    assert interval == cluster_bootstrap(values, clusters, seed)
+
+
+def test_noise_of_no_change_is_zero() -> None:
+    """Identical answers leave no noise; one flip among many leaves a little."""
+    assert sign_flip_noise([0.0] * 10, [str(i) for i in range(10)], seed=0) == 0
+    assert sign_flip_noise([1.0] + [0.0] * 9, [str(i) for i in range(10)], seed=0) == pytest.approx(0.1)
+
+
+def test_auroc_and_brier_by_hand() -> None:
+    """Scores .9 .4 | .5 .1: three of four pairs in order; Brier of (.8,1) and (.4,0) = (.04 + .16) / 2."""
+    assert auroc([0.9, 0.4, 0.5, 0.1], [True, True, False, False]) == 0.75
+    assert auroc([0.9, 0.4], [True, True]) is None
+    assert brier([0.8, 0.4], [True, False]) == pytest.approx(0.1)
+
+
+def test_needed_n_grows_with_the_square() -> None:
+    """Half the width needs four times the items; no room at all cannot be bought with items."""
+    assert needed_n(0.08, 150, 0.04) == 600
+    assert needed_n(0.08, 150, 0.0) == 0
