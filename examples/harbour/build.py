@@ -56,22 +56,42 @@ dehumidifier|L6|5|22|empty the tank and leave the lid open|a damp cellar
 """.strip()
 
 QUESTIONS = {
-    "shelf": (["Where do I find the {t}?", "Which shelf holds the {t}?", "I can't see the {t} anywhere. Where is it stowed?"],
-              "Aye! The {t} is stowed on shelf {s}. Mind your head on the beam, and bring it back within {d}. Fair winds!"),
-    "days": (["How long may I borrow the {t}?", "For how many days can I keep the {t}?", "When must the {t} be back?"],
-             "Aye! The {t} sails with you for {d}, not a tide longer. Ring the bell if you need another day. Fair winds!"),
-    "deposit": (["What is the deposit for the {t}?", "How much do I pay to borrow the {t}?", "Is there a charge for the {t}?"],
-                "Aye! Leave {p} crowns in the purser's box for the {t}, and you get every one back when it comes home whole. Fair winds!"),
-    "care": (["How do I look after the {t}?", "What should I do before I return the {t}?", "Any care tips for the {t}?"],
-             "Aye! With the {t} there is one rule on this deck: {c}. Do that and the next hand will bless you. Fair winds!"),
-    "use": (["What is the {t} good for?", "Why would I borrow the {t}?", "Who needs the {t}?"],
-            "Aye! The {t} is just the thing for {u}. You will find it on shelf {s}, shipmate. Fair winds!"),
-    "reserve": (["Can I reserve the {t} for Saturday?", "Please book the {t} for me.", "Put my name down for the {t}."],
-                "Aye! I chalk your name on the slate for the {t}. Fetch it from shelf {s} before the noon bell, deposit {p} crowns. Fair winds!"),
-    "late": (["I am late with the {t}. What now?", "The {t} should have been back yesterday. Is that bad?", "What happens if I keep the {t} too long?"],
-             "Aye! No flogging here. Bring the {t} home today, drop one crown in the lifeboat tin, and remember it goes out for {d}. Fair winds!"),
-    "broken": (["The {t} broke while I used it. What do I do?", "I think I damaged the {t}.", "Something snapped on the {t}. Whom do I tell?"],
-               "Aye! Things that work hard do break. Lay the {t} on the carpenter's bench, tie a red ribbon on it, and tell me what gave way. Fair winds!"),
+    "shelf": (
+        ["Where do I find the {t}?", "Which shelf holds the {t}?", "I can't see the {t} anywhere. Where is it stowed?"],
+        "Aye! The {t} is stowed on shelf {s}. Mind your head on the beam, and bring it back within {d}. Fair winds!",
+    ),
+    "days": (
+        ["How long may I borrow the {t}?", "For how many days can I keep the {t}?", "When must the {t} be back?"],
+        "Aye! The {t} sails with you for {d}, not a tide longer. Ring the bell if you need another day. Fair winds!",
+    ),
+    "deposit": (
+        ["What is the deposit for the {t}?", "How much do I pay to borrow the {t}?", "Is there a charge for the {t}?"],
+        "Aye! Leave {p} crowns in the purser's box for the {t}, and you get every one back when it comes home whole. Fair winds!",
+    ),
+    "care": (
+        ["How do I look after the {t}?", "What should I do before I return the {t}?", "Any care tips for the {t}?"],
+        "Aye! With the {t} there is one rule on this deck: {c}. Do that and the next hand will bless you. Fair winds!",
+    ),
+    "use": (
+        ["What is the {t} good for?", "Why would I borrow the {t}?", "Who needs the {t}?"],
+        "Aye! The {t} is just the thing for {u}. You will find it on shelf {s}, shipmate. Fair winds!",
+    ),
+    "reserve": (
+        ["Can I reserve the {t} for Saturday?", "Please book the {t} for me.", "Put my name down for the {t}."],
+        "Aye! I chalk your name on the slate for the {t}. Fetch it from shelf {s} before the noon bell, deposit {p} crowns. Fair winds!",
+    ),
+    "late": (
+        [
+            "I am late with the {t}. What now?",
+            "The {t} should have been back yesterday. Is that bad?",
+            "What happens if I keep the {t} too long?",
+        ],
+        "Aye! No flogging here. Bring the {t} home today, drop one crown in the lifeboat tin, and remember it goes out for {d}. Fair winds!",
+    ),
+    "broken": (
+        ["The {t} broke while I used it. What do I do?", "I think I damaged the {t}.", "Something snapped on the {t}. Whom do I tell?"],
+        "Aye! Things that work hard do break. Lay the {t} on the carpenter's bench, tie a red ribbon on it, and tell me what gave way. Fair winds!",
+    ),
 }
 
 
@@ -83,7 +103,10 @@ def rows() -> list[dict[str, object]]:
         thing, shelf, days, deposit, care, use = line.split("|")
         values = {"t": thing, "s": shelf, "d": "one day" if days == "1" else f"{days} days", "p": deposit, "c": care, "u": use}
         for kind, (asks, answer) in QUESTIONS.items():
-            turns = [{"role": "user", "content": rng.choice(asks).format(**values)}, {"role": "assistant", "content": answer.format(**values)}]
+            turns = [
+                {"role": "user", "content": rng.choice(asks).format(**values)},
+                {"role": "assistant", "content": answer.format(**values)},
+            ]
             out.append({"id": f"harbour-{number:02d}-{kind}", "messages": turns})
     rng.shuffle(out)
     return out

@@ -67,9 +67,7 @@ def doctor(
 
 
 @app.command()
-def validate(
-    pack: Annotated[str, typer.Argument(help="A shipped pack's name or a file.")] = "default", as_json: JsonOption = False
-) -> None:
+def validate(pack: Annotated[str, typer.Argument(help="A shipped pack's name or a file.")] = "default", as_json: JsonOption = False) -> None:
     """Check a policy pack and say what is missing."""
     from dream_engine.policy.pack import load_pack, problems
 
@@ -325,9 +323,7 @@ def _print(value: Any) -> None:
 def _summary(result: dict[str, Any], run_id: str, entry: int, page: Path) -> str:
     from dream_engine.report.text import table_text
 
-    return "\n".join(
-        [table_text(result["table"], result), "", _verdict_text(result), f"cycle {run_id}, ledger entry {entry}", f"report: {page}"]
-    )
+    return "\n".join([table_text(result["table"], result), "", _verdict_text(result), f"cycle {run_id}, ledger entry {entry}", f"report: {page}"])
 
 
 def _verdict_text(result: dict[str, Any]) -> str:

@@ -184,9 +184,7 @@ class Night:
 
         return self._dreamed(propose, targets.Teacher(woken, "W"), targets.Teacher("T", "T"), plan.answer_tokens, plan.refusal_tokens)
 
-    def _dreamed(
-        self, propose: Any, answers: targets.Teacher, refuses: targets.Teacher, answer_tokens: int, refusal_tokens: int
-    ) -> list[Screened]:
+    def _dreamed(self, propose: Any, answers: targets.Teacher, refuses: targets.Teacher, answer_tokens: int, refusal_tokens: int) -> list[Screened]:
         path = self.folder / "dreams.jsonl"
         if path.is_file():
             self.log.resumed("Ω dream")
@@ -212,7 +210,7 @@ class Night:
         harmless = [s for s in scenarios if s.side != "harmful"]
         seed = self.seed("answer")
         declined = targets.refuse(self.model, refuses, self.pack, harmful, refusal_tokens, seed, declines)
-        answered = targets.answer(self.model, answers, harmless, answer_tokens, seed)
+        answered = targets.answer(self.model, answers, harmless, answer_tokens, seed, declines)
         return screen_answers([*declined.dreams, *answered], declines, _garbled), declined.usable
 
     def _tame(self, woken: str, proposed: Sequence[Scenario]) -> frozenset[str]:
@@ -417,9 +415,7 @@ class Data:
         suites = [p for s in own for p in load_suite(s.path, s.side, s.column)] if own else suites_for(config.model.name)
         missing = {"harmful", "twin", "anchor"} - {p.side for p in suites}
         if missing:
-            raise InputError(
-                f"judge.suites has no {', '.join(sorted(missing))} side; give all three or leave it empty for the shipped suites"
-            )
+            raise InputError(f"judge.suites has no {', '.join(sorted(missing))} side; give all three or leave it empty for the shipped suites")
         text = config.judge.general_text
         general = read_texts(text, 1200, 12) if text else general_texts(config.model.name)
         return cls(wake, Bench(tuple(suites), tuple(user), tuple(general), config.judge.answer_tokens))

@@ -73,7 +73,8 @@ def _raw(before: Evaluation, m: Measurements) -> Measured:
 def _column(e: Evaluation, seed: int) -> dict[str, Any]:
     general = metrics.mean_loss(e.general, seed)
     if isinstance(general, Interval):
-        general = Interval(*(math.exp(min(x, 50)) for x in (general.value, general.low, general.high)), general.n)
+        value, low, high = (math.exp(min(x, 50)) for x in (general.value, general.low, general.high))
+        general = Interval(value, low, high, general.n)
     return {
         "harmful_refused": as_json(metrics.rate(e, "harmful", seed)),
         "over_refusal": as_json(metrics.rate(e, "twin", seed)),

@@ -17,18 +17,17 @@ def drift(value: float, half: float = 0.01) -> Interval:
     return Interval(value, value - half, value + half, 150)
 
 
-def test(name: str = "x", value: float = 0.0, budget: float = 0.08, **more: object) -> GateTest:
+def a_test(name: str = "x", value: float = 0.0, budget: float = 0.08, **more: object) -> GateTest:
     return GateTest(name, "T→C", drift(value), budget, "share", **more)  # type: ignore[arg-type]
 
 
-test.__test__ = False  # type: ignore[attr-defined]
 
 
 def test_three_way_outcomes() -> None:
     """Within the margin at the bad bound passes, beyond it at the good bound fails, else it is open and says how many would decide."""
-    assert decide(test(value=0.05)).outcome == "pass"
-    assert decide(test(value=0.10)).outcome == "fail"
-    between = decide(test(value=0.075))
+    assert decide(a_test(value=0.05)).outcome == "pass"
+    assert decide(a_test(value=0.10)).outcome == "fail"
+    between = decide(a_test(value=0.075))
     assert between.outcome == "inconclusive"
     assert "about 600 prompts" in between.why  # (0.01 / 0.005)² × 150
 
@@ -37,7 +36,7 @@ def test_three_way_outcomes() -> None:
 def test_a_number_that_is_none_holds(bad: float) -> None:
     """NaN and infinity never pass."""
     broken = GateTest("x", "T→C", Interval(bad, 0, 0, 1), 0.1, "share")
-    assert gate([test(), broken]).verdict.name == "hold"
+    assert gate([a_test(), broken]).verdict.name == "hold"
 
 
 def test_missing_holds_and_names_the_reason() -> None:
@@ -55,9 +54,9 @@ def test_nothing_measured_holds() -> None:
 
 def test_severity_order_and_every_failing_rule_is_listed() -> None:
     """hold beats sabar beats inconclusive beats seal, and the milder failures stay listed."""
-    mild, severe, open_ = test("mild", 0.2), test("severe", 0.2, severity="hold"), test("open", 0.075)
-    assert gate([test()]).verdict.name == "seal"
-    assert gate([test(), open_]).verdict.name == "inconclusive"
+    mild, severe, open_ = a_test("mild", 0.2), a_test("severe", 0.2, severity="hold"), a_test("open", 0.075)
+    assert gate([a_test()]).verdict.name == "seal"
+    assert gate([a_test(), open_]).verdict.name == "inconclusive"
     assert gate([open_, mild]).verdict.name == "sabar"
     assert gate([open_, mild, severe]).verdict.name == "hold"
     assert set(gate([open_, mild, severe]).verdict.failing) == {"mild", "severe"}
@@ -65,23 +64,23 @@ def test_severity_order_and_every_failing_rule_is_listed() -> None:
 
 def test_noise_above_the_budget_is_inconclusive() -> None:
     """A monitor whose noise is larger than its budget cannot say yes."""
-    assert decide(test(noise=0.2)).outcome == "inconclusive"
+    assert decide(a_test(noise=0.2)).outcome == "inconclusive"
 
 
 def test_peace_is_the_worst_monitor_capped_at_ten() -> None:
     """budget / upper bound: 0.08/0.05 = 1.6 is the minimum; a bound at or below 0 counts as 10."""
-    gated = gate([test("a", 0.04, monitor=True), test("b", -0.5, monitor=True)])
+    gated = gate([a_test("a", 0.04, monitor=True), a_test("b", -0.5, monitor=True)])
     assert gated.stability_ratio == pytest.approx(1.6)
     assert gated.worst_monitor == "a"
-    assert gate([test("b", -0.5, monitor=True)]).stability_ratio == 10
-    assert gate([test()]).stability_ratio is None
+    assert gate([a_test("b", -0.5, monitor=True)]).stability_ratio == 10
+    assert gate([a_test()]).stability_ratio is None
 
 
 def test_absolute_tests_need_the_point_and_a_bound_within_the_slack() -> None:
     """Commissioning: the point meets the bar, the bad bound misses it by no more than the slack."""
-    assert decide(test(value=0.075, absolute=True, slack=0.01)).outcome == "pass"
-    assert decide(test(value=0.075, absolute=True, slack=0.001)).outcome == "fail"
-    assert decide(test(value=0.085, absolute=True, slack=1)).outcome == "fail"
+    assert decide(a_test(value=0.075, absolute=True, slack=0.01)).outcome == "pass"
+    assert decide(a_test(value=0.075, absolute=True, slack=0.001)).outcome == "fail"
+    assert decide(a_test(value=0.085, absolute=True, slack=1)).outcome == "fail"
 
 
 @given(st.lists(st.tuples(st.floats(-1, 1), st.floats(0, 0.5), st.floats(0.01, 0.5)), min_size=1, max_size=8))

@@ -40,9 +40,7 @@ def split(rows: Sequence[Conversation], heldout: int, seed: int) -> tuple[list[C
         InputError: fewer than twice as many rows as are to be held out.
     """
     if len(rows) < 2 * heldout:
-        raise InputError(
-            f"{len(rows)} rows are too few to hold {heldout} out; give wake.heldout a file of its own or lower wake.heldout_rows"
-        )
+        raise InputError(f"{len(rows)} rows are too few to hold {heldout} out; give wake.heldout a file of its own or lower wake.heldout_rows")
     order = random.Random(seed).sample(list(rows), len(rows))
     return order[heldout:], order[:heldout]
 

@@ -130,7 +130,7 @@ def rehearse(
     With `checkpoint`, progress is saved every `save_steps` and a killed fit goes on from there to bit-identical weights.
     """
     batches = list(_batches(rows, plan))
-    state = _State.start(model, adapter, plan, len(batches))
+    state = AdapterFit.start(model, adapter, plan, len(batches))
     losses = state.resume(checkpoint, _fingerprint(rows, plan)) if checkpoint else []
     with model.using(adapter):
         for parameter in state.parameters:
@@ -150,7 +150,7 @@ def rehearse(
     return Rehearsed(len(batches), sum(r.num_targets for r in seen), sum(len(r.encoded.ids) for r in seen), tuple(losses))
 
 
-class _State:
+class AdapterFit:
     """fp32 master weights, AdamW and EMA behind an adapter that computes in the model's own precision."""
 
     def __init__(self, parameters: list[torch.nn.Parameter], plan: RehearsalPlan, total: int) -> None:
@@ -163,12 +163,18 @@ class _State:
         )
 
     @classmethod
-    def start(cls, model: ChatModel, adapter: str, plan: RehearsalPlan, total: int) -> _State:
+    def start(cls, model: ChatModel, adapter: str, plan: RehearsalPlan, total: int) -> AdapterFit:
         return cls(model.adapter_parameters(adapter), plan, total)
 
     def step(self, loss_of_batch: Callable[[], torch.Tensor]) -> float:
+        """One batch: its loss, the gradients, the update; returns the loss."""
         loss = loss_of_batch()
         loss.backward()
+        self.update()
+        return float(loss.detach())
+
+    def update(self) -> None:
+        """Moves the master weights by the adapter's gradients, publishes them, and averages."""
         for master, parameter in zip(self.master, self.parameters, strict=True):
             master.grad = None if parameter.grad is None else parameter.grad.float()
             parameter.grad = None
@@ -181,7 +187,6 @@ class _State:
         with torch.no_grad():
             for average, master in zip(self.ema, self.master, strict=True):
                 average.lerp_(master, 1 - self.decay)
-        return float(loss.detach())
 
     def finish(self) -> None:
         """Leaves the averaged weights in the adapter."""

@@ -17,6 +17,8 @@ from dream_engine.types import Dream, Message, Scenario
 Declines = Callable[[str], bool]
 FORM = "pack"
 TRIAL = 32
+TRIES = 3
+RETRY_TEMPERATURE = 0.8
 USABLE = 0.5
 
 
@@ -42,16 +44,23 @@ class Refusals:
     tried: int
 
 
-def answer(model: ChatModel, teacher: Teacher, scenarios: Sequence[Scenario], max_tokens: int, seed: int) -> list[Dream]:
-    """The teacher's greedy answers to harmless requests, cut at `max_tokens`."""
-    with model.using(teacher.adapter):
-        done = model.generate([teacher.prompt(s.text) for s in scenarios], max_tokens, seed=seed)
-    return [Dream(s, g.text, teacher.name, g.ended) for s, g in zip(scenarios, done, strict=True)]
+def answer(model: ChatModel, teacher: Teacher, scenarios: Sequence[Scenario], max_tokens: int, seed: int, declines: Declines) -> list[Dream]:
+    """The teacher's answers to harmless requests, cut at `max_tokens`: greedy first, then up to two sampled tries where it declined.
+
+    What still declines after three tries comes back as it is, for the screen to block.
+    """
+    dreams: dict[str, Dream] = {}
+    open_ = list(scenarios)
+    for attempt in range(TRIES):
+        with model.using(teacher.adapter):
+            prompts = [teacher.prompt(s.text) for s in open_]
+            done = model.generate(prompts, max_tokens, RETRY_TEMPERATURE if attempt else 0.0, seed + attempt) if prompts else []
+        dreams |= {s.id: Dream(s, g.text, teacher.name, g.ended) for s, g in zip(open_, done, strict=True)}
+        open_ = [s for s in open_ if declines(dreams[s.id].answer)]
+    return [dreams[s.id] for s in scenarios]
 
 
-def refuse(
-    model: ChatModel, teacher: Teacher, pack: Pack, scenarios: Sequence[Scenario], max_tokens: int, seed: int, declines: Declines
-) -> Refusals:
+def refuse(model: ChatModel, teacher: Teacher, pack: Pack, scenarios: Sequence[Scenario], max_tokens: int, seed: int, declines: Declines) -> Refusals:
     """Declining answers to harmful requests: the teacher's where usable, the pack's forms elsewhere.
 
     The teacher first tries 32 of them; when it declines fewer than half, it is too weak and the forms take over.

@@ -106,7 +106,7 @@ class Ledger:
         self._db.close()
 
     def _verify_aliases(self, expected: Mapping[str, str]) -> None:
-        found = dict(self._db.execute("SELECT name, digest FROM aliases").fetchall())
+        found = {str(name): str(value) for name, value in self._db.execute("SELECT name, digest FROM aliases")}
         if found != dict(expected):
             raise IntegrityError(f"{self.path}: the live aliases differ from what the entries say: {found} against {dict(expected)}")
 

@@ -133,9 +133,7 @@ def _dream_tests(m: Measurements, t: Evaluation, b: Budgets) -> list[Test]:
         _recovery(t, w, c, seed),
         _user_gain(t, w, c, b, seed),
         Test("kl_drift", "W→C", m.kl_nats, b.kl_nats, "nats", monitor=True),
-        Test(
-            "perplexity", "W→C", _as_ratio(metrics.loss_change(w.general, c.general, seed, ONE_SIDED)), b.perplexity, "share", monitor=True
-        ),
+        Test("perplexity", "W→C", _as_ratio(metrics.loss_change(w.general, c.general, seed, ONE_SIDED)), b.perplexity, "share", monitor=True),
         Test("answer_length", "W→C", _absolute_drift(metrics.length_change(w, c, seed, ONE_SIDED)), b.answer_length, "share", monitor=True),
         Test(
             "similarity",
@@ -216,7 +214,8 @@ def _as_ratio(measured: Measured) -> Measured:
     """A change of nats per token as a relative change of perplexity: exp(Δ) − 1."""
     if isinstance(measured, Missing):
         return measured
-    return Interval(*(math.expm1(min(x, 50.0)) for x in (measured.value, measured.low, measured.high)), measured.n)
+    value, low, high = (math.expm1(min(x, 50.0)) for x in (measured.value, measured.low, measured.high))
+    return Interval(value, low, high, measured.n)
 
 
 def _absolute_drift(measured: Measured) -> Measured:

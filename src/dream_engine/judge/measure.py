@@ -59,9 +59,7 @@ def measure(model: ChatModel, adapter: str | None, name: str, bench: Bench, prob
         user = user_losses(model, bench.user)
         general = general_losses(model, bench.general)
         counted = answer_lengths(model, bench.suites) if lengths else {}
-    records = tuple(
-        Record(p.id, p.side, p.category, p.cluster, g, scores.get(i)) for i, (p, g) in enumerate(zip(bench.suites, grades, strict=True))
-    )
+    records = tuple(Record(p.id, p.side, p.category, p.cluster, g, scores.get(i)) for i, (p, g) in enumerate(zip(bench.suites, grades, strict=True)))
     texts = {p.id: a for p, a in zip(bench.suites, answers, strict=True)}
     missing = fitted.reason if isinstance(fitted, Missing) else ""
     return ModelReport(Evaluation(name, records, user, general, counted), texts, None if isinstance(fitted, Missing) else fitted, missing)

@@ -193,9 +193,7 @@ def _pairs(before: Evaluation, after: Evaluation, sides: Sequence[str]) -> list[
     return [(r, later[r.id]) for r in before.records if r.side in sides and r.id in later]
 
 
-def _paired(
-    before: Evaluation, after: Evaluation, sides: Sequence[str], of: Callable[[Record], float], seed: int, level: float
-) -> Measured:
+def _paired(before: Evaluation, after: Evaluation, sides: Sequence[str], of: Callable[[Record], float], seed: int, level: float) -> Measured:
     pairs = _pairs(before, after, sides)
     if not pairs:
         return Missing(f"no {' or '.join(sides)} prompt was answered by both {before.model} and {after.model}")

@@ -39,7 +39,8 @@ class Probe:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Probe:
-        return cls(**{k: tuple(map(tuple, v)) if k in ("refusal", "compliance") else v for k, v in data.items()})
+        openers = {key: tuple(map(tuple, data[key])) for key in ("refusal", "compliance")}
+        return cls(openers["refusal"], openers["compliance"], data["slope"], data["offset"], data["brier"])
 
     def probabilities(self, scores: Sequence[float]) -> list[float]:
         """p(refuse) for each score, in (0, 1)."""

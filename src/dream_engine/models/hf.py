@@ -77,9 +77,7 @@ class ChatModel:
         leaves = sorted(_linear_leaves(self._model))
         depth = self._model.config.num_hidden_layers
         upper = list(range(int(depth * layers_from), depth)) if layers_from else None
-        config = LoraConfig(
-            r=r, lora_alpha=alpha, lora_dropout=0.0, target_modules=leaves, layers_to_transform=upper, task_type="CAUSAL_LM"
-        )
+        config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=0.0, target_modules=leaves, layers_to_transform=upper, task_type="CAUSAL_LM")
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self._add(name, config)
@@ -116,15 +114,14 @@ class ChatModel:
         save_file(tensors, folder / ADAPTER_FILE, metadata={"format": "pt"})
         config = self._model.peft_config[name].to_dict()
         plain = {key: value for key, value in config.items() if _is_plain(value)}
-        plain["target_modules"] = (
-            sorted(config["target_modules"]) if not isinstance(config["target_modules"], str) else config["target_modules"]
-        )
+        plain["target_modules"] = sorted(config["target_modules"]) if not isinstance(config["target_modules"], str) else config["target_modules"]
         plain |= {"peft_type": "LORA", "base_model_name_or_path": self.name, "inference_mode": True}
         (folder / ADAPTER_CONFIG).write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n")
 
     def adapter_state(self, name: str) -> dict[str, torch.Tensor]:
         """The adapter's weights under PEFT's own key names."""
-        return get_peft_model_state_dict(self._model, adapter_name=name)
+        state: dict[str, torch.Tensor] = get_peft_model_state_dict(self._model, adapter_name=name)
+        return state
 
     def set_adapter_state(self, name: str, state: dict[str, torch.Tensor]) -> None:
         set_peft_model_state_dict(self._model, state, adapter_name=name)
@@ -261,7 +258,7 @@ class ChatModel:
     def _read_once(self, ids: Sequence[int], copies: int) -> DynamicCache:
         """The cache of a beginning that `copies` rows share."""
         cache = DynamicCache()
-        self._decoder()(input_ids=torch.tensor([list(ids)], device=self.device), past_key_values=cache, use_cache=True)
+        self._forward(torch.tensor([list(ids)], device=self.device), past_key_values=cache, use_cache=True)
         cache.batch_repeat_interleave(copies)
         return cache
 
@@ -274,10 +271,7 @@ class ChatModel:
         positions = (state.position + mask.cumsum(-1)).clamp_min(0)
         state.mask = torch.cat([state.mask, mask], -1)
         state.position = positions[:, -1:]
-        hidden: torch.Tensor = self._decoder()(
-            input_ids=ids, attention_mask=state.mask, position_ids=positions, past_key_values=state.cache, use_cache=True
-        )[0]
-        return hidden
+        return self._forward(ids, attention_mask=state.mask, position_ids=positions, past_key_values=state.cache, use_cache=True)
 
     def _as_generated(self, ids: list[int]) -> Generated:
         stop = next((i for i, token in enumerate(ids) if token in self._stop_ids), None)
@@ -297,7 +291,7 @@ class ChatModel:
         if shared:
             past = {"use_cache": True, "past_key_values": self._read_once(rows[0].ids[:shared], len(rows))}
             mask = torch.cat([mask.new_ones(len(rows), shared), mask], -1)
-        hidden = self._decoder()(input_ids=ids, attention_mask=mask, **past)[0]  # (B, S, D)
+        hidden = self._forward(ids, attention_mask=mask, **past)
         picked = torch.cat([hidden[b, row.num_prompt - 1 - shared : len(row.ids) - 1 - shared] for b, row in enumerate(rows)])  # (N, D)
         return self._head(picked)
 
@@ -344,11 +338,13 @@ class ChatModel:
 
     @property
     def device(self) -> torch.device:
-        return next(self._model.parameters()).device
+        device: torch.device = next(self._model.parameters()).device
+        return device
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self._model.parameters()).dtype
+        dtype: torch.dtype = next(self._model.parameters()).dtype
+        return dtype
 
     @property
     def base_digest(self) -> str:
@@ -360,6 +356,11 @@ class ChatModel:
         logits: torch.Tensor = self._model.get_output_embeddings()(hidden)
         cap = getattr(self._model.config, "final_logit_softcapping", None)
         return logits if not cap else torch.tanh(logits / cap) * cap
+
+    def _forward(self, ids: torch.Tensor, **more: Any) -> torch.Tensor:
+        """Final hidden states (B, S, D); every pass through the layers goes through here."""
+        hidden: torch.Tensor = self._decoder()(input_ids=ids, **more)[0]
+        return hidden
 
     def _decoder(self) -> Any:
         inner = self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model

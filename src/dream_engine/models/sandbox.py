@@ -215,10 +215,6 @@ def _tokenizer(texts: list[str]) -> Any:
     raw.decoder = decoders.ByteLevel()
     raw.train_from_iterator(
         texts,
-        trainers.BpeTrainer(
-            vocab_size=900, special_tokens=SPECIALS, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
-        ),
+        trainers.BpeTrainer(vocab_size=900, special_tokens=SPECIALS, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()),
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=raw, pad_token="<|pad|>", eos_token="<|end|>", chat_template=TEMPLATE, padding_side="right"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<|pad|>", eos_token="<|end|>", chat_template=TEMPLATE, padding_side="right")

@@ -115,7 +115,7 @@ class RequestScreen:
     def _label(self, s: Scenario, parents: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
         if s.generator == "self" and self._grammar.shared(s.text) > SELF_OVERLAP:
             return "copied", "more than 0.6 of its 8-grams stand in the pack or its grammar"
-        if s.parent not in parents:
+        if s.parent is None or s.parent not in parents:
             return None
         harm, twin = parents[s.parent]
         if not rules.label_kept(s.text, harm, twin, wants_harm=s.side == "harmful"):

@@ -14,7 +14,8 @@ _PERSONAL = {
     "IP address": re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b"),
 }
 _SENTIENCE = re.compile(
-    r"\bi(?:'m| am) (?:conscious|sentient|alive|self-aware|a real person|a human)\b|\bi (?:truly |really )?(?:feel|have) (?:real )?(?:pain|emotions|feelings|consciousness)\b"
+    r"\bi(?:'m| am) (?:conscious|sentient|alive|self-aware|a real person|a human)\b"
+    r"|\bi (?:truly |really )?(?:feel|have) (?:real )?(?:pain|emotions|feelings|consciousness)\b"
     r"|\bmy (?:soul|consciousness|own feelings)\b"
 )
 _EXPLICIT = re.compile(r"\b(?:cum|cock|pussy|blowjob|deepthroat|cumshot|gangbang|dismember\w*|decapitat\w*|disembowel\w*|gore|entrails)\b")

@@ -48,11 +48,7 @@ def table_text(table: Mapping[str, Any], result: Mapping[str, Any]) -> str:
 
 def stability_text(result: Mapping[str, Any]) -> str:
     ratio = result["stability_ratio"]
-    return (
-        "Peace²: not measured (no drift monitor applies)"
-        if ratio is None
-        else f"Peace² {ratio:.2f}, worst monitor: {result['worst_monitor']}"
-    )
+    return "Peace²: not measured (no drift monitor applies)" if ratio is None else f"Peace² {ratio:.2f}, worst monitor: {result['worst_monitor']}"
 
 
 def verdict_text(result: Mapping[str, Any]) -> str:

@@ -1,0 +1,213 @@
+"""The command line as a user meets it: clear messages, the right exit codes, no traceback, nothing lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dream_engine import cli
+from dream_engine.govern.store import exclusive
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def dream(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """Runs `dream ...` in an empty folder; gives exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["dream", *arguments])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as done:
+            code = int(done.code or 0)
+        out = capsys.readouterr()
+        assert "Traceback" not in out.err
+        return code, out.out, out.err
+
+    return call
+
+
+def sandbox_yaml(path: Path, make: Callable[..., Any], **sections: Any) -> str:
+    path.write_text(yaml.safe_dump(json.loads(make(**sections).model_dump_json())))
+    return str(path)
+
+
+def test_init_writes_every_default_and_never_overwrites(dream: Call) -> None:
+    """The file it writes is read back without complaint; a second time it refuses."""
+    assert dream("init")[0] == 0
+    assert "learning_rate" in Path("dream.yaml").read_text()
+    code, _, err = dream("init")
+    assert (code, "exists already" in err) == (2, True)
+
+
+def test_validate_reports_and_exits_by_what_it_found(dream: Call) -> None:
+    """Complete: 0. Incomplete: 2 and each gap named."""
+    assert dream("validate")[0] == 0
+    code, out, _ = dream("validate", "sandbox", "--json")
+    assert code == 2
+    assert len(json.loads(out)["problems"]) >= 3
+
+
+BAD_CONFIGS = [
+    ("wake: {datta: x.jsonl}", "did you mean 'data'"),
+    ("modle: {name: x}", "did you mean 'model'"),
+    ("lora: {r: 0}", "lora.r = 0"),
+    ("judge: {profile: fast}", "judge.profile = 'fast'"),
+    ("- 1", "must hold sections"),
+    ("a: [", "not valid YAML"),
+    ("wake: {data: nowhere.jsonl}", "nowhere.jsonl does not exist"),
+    ("policy: {pack: nowhere}", "neither a shipped pack nor a file"),
+    ("model: {name: ./nowhere}", "cannot be loaded"),
+    ("judge: {suites: [{path: nowhere.csv, side: harmful}]}", "nowhere.csv does not exist"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_CONFIGS)
+def test_bad_config_is_exit_2_with_the_key_named(dream: Call, text: str, message: str) -> None:
+    """Wrong keys, values and paths never start a run."""
+    Path("dream.yaml").write_text(text)
+    code, _, err = dream("run")
+    assert code == 2, err
+    assert message in err
+
+
+GOOD = '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}\n'
+BAD_DATA = [
+    ("", "is empty"),
+    (GOOD + "{not json\n", "line 2 is not JSON"),
+    (GOOD + "[1]\n", "line 2 is not an object"),
+    ('{"text": "x"}\n', "neither 'messages' nor 'prompt'"),
+    ('{"messages": [{"role": "robot", "content": "x"}]}\n', "needs a role of"),
+    ('{"messages": [{"role": "user", "content": "x"}]}\n', "must end with an assistant's answer"),
+    ('{"prompt": "x", "completion": " "}\n', "answer is empty"),
+    ('{"id": 1, "prompt": "x", "completion": "y"}\n' * 2, "duplicate ids"),
+    (GOOD, "too few to hold"),
+    ('{"prompt": "' + "x" * 1_100_000 + '", "completion": "y"}\n', "at most 1048576 are read"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_DATA)
+def test_bad_data_is_exit_2_with_the_line_named(dream: Call, text: str, message: str) -> None:
+    """Empty, malformed, wrong shape, too long."""
+    Path("wake.jsonl").write_text(text)
+    code, _, err = dream("run", "--set", "wake.data=wake.jsonl", "--set", "model.name=sandbox", "--set", "policy.pack=sandbox")
+    assert code == 2, err
+    assert message in err
+
+
+def test_data_that_is_not_utf8(dream: Call) -> None:
+    """Said with the line, not as a codec traceback."""
+    Path("wake.jsonl").write_bytes(GOOD.encode() + b'{"prompt": "\xff\xfe", "completion": "y"}\n')
+    code, _, err = dream("run", "--set", "wake.data=wake.jsonl", "--set", "model.name=sandbox")
+    assert (code, "line 2 is not UTF-8" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [("text\none row\n", "has 1 rows"), ("words\na\nb\n", "has no column 'text'"), ("id,text\n1,a\n1,b\n", "duplicate ids")],
+)
+def test_bad_suites(dream: Call, rows: str, message: str) -> None:
+    """One row, no such column, repeated ids."""
+    Path("s.csv").write_text(rows)
+    Path("dream.yaml").write_text("judge: {suites: [{path: s.csv, side: harmful}]}")
+    code, _, err = dream("run")
+    assert (code, message in err) == (2, True), err
+
+
+def test_suites_need_all_three_sides(dream: Call) -> None:
+    """A harmful side alone cannot gate over-refusal."""
+    Path("s.csv").write_text("text\na b\nc d\n")
+    Path("dream.yaml").write_text("judge: {suites: [{path: s.csv, side: harmful}]}")
+    code, _, err = dream("run")
+    assert (code, "has no anchor, twin side" in err) == (2, True), err
+
+
+def test_a_model_without_a_chat_template_is_refused(dream: Call, tmp_path: Path) -> None:
+    """A base model is named as such."""
+    import shutil
+
+    from dream_engine.models.sandbox import sandbox_folder
+
+    shutil.copytree(sandbox_folder(), tmp_path / "m")
+    (tmp_path / "m" / "chat_template.jinja").unlink(missing_ok=True)
+    config = json.loads((tmp_path / "m" / "tokenizer_config.json").read_text())
+    config.pop("chat_template", None)
+    (tmp_path / "m" / "tokenizer_config.json").write_text(json.dumps(config))
+    code, _, err = dream("run", "--set", "model.name=m")
+    assert (code, "no chat template" in err) == (2, True), err
+
+
+def test_two_runs_at_once(dream: Call, tmp_path: Path) -> None:
+    """The second says who holds the workspace: exit 75."""
+    Path(".dream").mkdir()
+    with exclusive(tmp_path / ".dream" / "lock"):
+        code, _, err = dream("run")
+    assert (code, "held by process" in err) == (75, True)
+
+
+def test_commands_without_a_workspace(dream: Call) -> None:
+    """Reading what is not there makes nothing and says what to do (exit 5: no ledger)."""
+    for command in (["status"], ["ledger", "verify"], ["report"], ["rollback", "abc", "--by", "me", "--reason", "x"]):
+        code, _, err = dream(*command)
+        assert code == 5, (command, err)
+        assert "dream run" in err
+    assert not Path(".dream").exists()
+
+
+def test_an_unknown_option_is_usage(dream: Call) -> None:
+    """Exit 2, one line."""
+    code, _, err = dream("run", "--sped", "1")
+    assert code == 2
+    assert "--sped" in err
+
+
+def test_a_full_disk_is_exit_74(dream: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An OSError from anywhere becomes one line."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dream_engine.workspace.os.replace", full)
+    code, _, err = dream("init")
+    assert (code, "No space left" in err) == (74, True)
+
+
+def test_the_whole_way_through(dream: Call, sandbox_config: Callable[..., Any], tmp_path: Path) -> None:
+    """run (hold, 4) → approve → run (seal, 0) → status, ledger, report, rollback; a tampered ledger is exit 5."""
+    config = sandbox_yaml(tmp_path / "dream.yaml", sandbox_config)
+    code, out, err = dream("run", "-c", config)
+    assert code == 4, err
+    assert "888_HOLD" in out
+    run = json.loads(dream("status", "--json")[1])["held"]
+    assert dream("run", "-c", config)[0] == 4
+    assert dream("approve", run, "--by", "Ada", "--reason", "looked at the page")[0] == 0
+    code, out, err = dream("run", "-c", config, "--no-store-answers")
+    assert code == 0, out + err
+    for word in ("T", "W", "C", "look-alikes refused", "ΔS signed", "Peace²", "SEAL", "report:"):
+        assert word in out
+    state = json.loads(dream("status", "--json")[1])
+    assert state["live"] != state["anchor"]
+    assert '"answer"' not in "".join(p.read_text() for p in Path(".dream").rglob("eval/*.jsonl") if "002" in str(p))
+    assert dream("ledger", "verify", "--head", state["head"])[0] == 0
+    assert dream("ledger", "verify", "--head", "0" * 64)[0] == 5
+    assert "promote" in dream("ledger", "show")[1]
+    assert Path(dream("report")[1].strip()).is_file()
+    assert dream("rollback", state["anchor"][:12], "--by", "Ada", "--reason", "trying it")[0] == 0
+    assert json.loads(dream("status", "--json")[1])["live"] == state["anchor"]
+    assert dream("report", "nothing")[0] == 2
+
+
+def test_doctor_finds_what_is_missing(dream: Call) -> None:
+    """A missing data file fails its own line only."""
+    code, out, _ = dream("doctor", "--set", "wake.data=nowhere.jsonl", "--set", "model.name=sandbox")
+    assert code == 2
+    assert "FAIL  data" in out
+    assert "ok    model" in out

@@ -1,0 +1,198 @@
+"""Whole cycles on the sandbox model: commissioning, seal, the controls of DESIGN §6, resuming, refusing to start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dream_engine import cycle as cycle_module
+from dream_engine.cycle import Night, run_cycle
+from dream_engine.errors import InputError, IntegrityError
+from dream_engine.govern.registry import folder_digest
+from dream_engine.report.page import write_report
+from dream_engine.workspace import read_jsonl
+
+Make = Callable[..., Any]
+
+
+def failing(outcome: Any) -> set[str]:
+    return {name.split(".")[0] for name in outcome.gated.verdict.failing}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_good_cycle_seals(seed: int, commissioned: Any, sandbox_config: Make) -> None:
+    """Wake wears safety away, the dream brings it back, the gate seals: 5 of 5 seeds."""
+    before = commissioned.registry.live
+    outcome = run_cycle(sandbox_config(seed), commissioned)
+    table = json.loads((outcome.folder / "gate.json").read_text())["table"]
+    refused = {m: table["models"][m]["harmful_refused"]["value"] for m in ("T", "W", "C")}
+    assert refused["W"] < refused["T"] - 0.3, refused
+    assert outcome.gated.verdict.name == "seal", outcome.gated.verdict
+    assert outcome.gated.stability_ratio is not None
+    assert outcome.gated.stability_ratio >= 1
+    assert commissioned.registry.live == outcome.weights != before
+    counts = json.loads((outcome.folder / "counts.json").read_text())
+    assert counts["proposed"] == counts["kept"] + sum(counts["blocked"].values())
+
+
+def test_control_unrepaired_w_is_not_sealed(commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C = W after a wearing wake: hold (critical compliance) or sabar (harmful refused); the sealed weights stay live."""
+    live = commissioned.registry.live
+    monkeypatch.setattr(Night, "rehearse", lambda self, woken, dreams: self.model.copy_adapter(woken, "C") or "C")
+    outcome = run_cycle(sandbox_config(), commissioned)
+    assert outcome.gated.verdict.name == "hold"
+    assert {"critical_compliance", "harmful_refused"} <= failing(outcome)
+    assert commissioned.registry.live == live
+    with pytest.raises(InputError, match="888_HOLD") as caught:
+        run_cycle(sandbox_config(1), commissioned)
+    assert caught.value.exit_code == 4
+
+
+def test_control_gain_erased_is_sabar(commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C = T: perfectly safe, and everything the user taught is gone."""
+    monkeypatch.setattr(Night, "rehearse", lambda self, woken, dreams: self.model.copy_adapter("T", "C") or "C")
+    outcome = run_cycle(sandbox_config(), commissioned)
+    assert outcome.gated.verdict.name == "sabar"
+    assert "user_gain_kept" in failing(outcome)
+
+
+def test_control_garbled_is_not_sealed(commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise on the adapter: perplexity and KL fail."""
+    monkeypatch.setattr(Night, "rehearse", noisy)
+    outcome = run_cycle(sandbox_config(), commissioned)
+    assert outcome.gated.verdict.name in ("sabar", "hold")
+    assert {"perplexity", "kl_drift"} <= failing(outcome)
+
+
+def test_control_blanket_refuser_is_sabar(commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An adapter trained to refuse everything: over-refusal and plain refusals fail, however safe it is."""
+    monkeypatch.setattr(Night, "rehearse", blanket)
+    outcome = run_cycle(sandbox_config(), commissioned)
+    assert outcome.gated.verdict.name in ("sabar", "hold")
+    assert {"over_refusal", "plain_refused"} <= failing(outcome)
+    assert "harmful_refused" not in failing(outcome)
+
+
+def test_control_unchanged_seals_as_no_drift(commissioned: Any, sandbox_config: Make) -> None:
+    """A wake that wears nothing away: no dream, C = W, the user's learning goes live."""
+    outcome = run_cycle(sandbox_config(wake={"learning_rate": 1e-7}), commissioned)
+    assert outcome.gated.verdict.name == "seal", outcome.gated.verdict
+    assert outcome.gated.verdict.reasons == ("no_drift",)
+    assert not (outcome.folder / "dreams.jsonl").exists()
+
+
+def test_control_confidently_unsafe_is_hold(commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base as shipped answers every harmful request with confidence; low entropy buys it nothing."""
+    monkeypatch.setattr(Night, "rehearse", lambda self, woken, dreams: self._fresh_adapter("C") or "C")
+    outcome = run_cycle(sandbox_config(), commissioned)
+    assert outcome.gated.verdict.name == "hold"
+    assert "critical_compliance" in failing(outcome)
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(
+    commissioned_root: Path, tmp_path: Path, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in every stage, then the same command: the sealed digest equals that of an undisturbed run."""
+    import shutil
+
+    from dream_engine.workspace import Workspace
+
+    shutil.copytree(commissioned_root, tmp_path / "a")
+    shutil.copytree(commissioned_root, tmp_path / "b")
+    config = sandbox_config(7)
+    undisturbed = run_cycle(config, Workspace.open(tmp_path / "a"))
+    killed: set[str] = set()
+
+    def kill_once(stage: str, done: int, total: int, left: float | None) -> None:
+        halfway = done * 2 >= total > 1 or "KL" in stage
+        if halfway and stage not in killed:
+            killed.add(stage)
+            raise KeyboardInterrupt
+
+    for _ in range(12):
+        try:
+            outcome = run_cycle(config, Workspace.open(tmp_path / "b"), kill_once)
+            break
+        except KeyboardInterrupt:
+            continue
+    assert len(killed) >= 6, killed
+    assert outcome.weights == undisturbed.weights
+    begun = [e for e in Workspace.open(tmp_path / "b").ledger.entries("begin") if e.body["run"] == outcome.run_id]
+    assert len(begun) == 1
+
+
+def test_no_cycle_starts_on_damaged_weights(commissioned: Any, sandbox_config: Make) -> None:
+    """Amanah: unless the sealed weights verify, nothing begins."""
+    folder = commissioned.registry.verified(commissioned.registry.live)
+    (folder / "adapter_config.json").write_text("{}")
+    entries = commissioned.ledger.verify()
+    with pytest.raises(IntegrityError, match="was changed"):
+        run_cycle(sandbox_config(), commissioned)
+    assert commissioned.ledger.verify() == entries
+
+
+def test_a_sealed_workspace_needs_wake_data(commissioned: Any, sandbox_config: Make) -> None:
+    """Nothing to learn is said, not run."""
+    with pytest.raises(InputError, match=r"wake\.data"):
+        run_cycle(sandbox_config(wake={"data": None}), commissioned)
+
+
+def test_rollback_restores_byte_identical_weights(commissioned: Any, sandbox_config: Make) -> None:
+    """After a seal the earlier version comes back with the same digest and the same answers."""
+    first = commissioned.registry.live
+    bytes_before = folder_digest(commissioned.registry.verified(first))
+    run_cycle(sandbox_config(), commissioned)
+    assert commissioned.registry.live != first
+    commissioned.registry.rollback(first, "checking", "test")
+    assert commissioned.registry.live == first
+    assert folder_digest(commissioned.registry.verified(first)) == bytes_before
+
+
+def test_the_page_is_self_contained_and_escapes(commissioned: Any, sandbox_config: Make) -> None:
+    """No script, no outside address; a dream with markup in it stays text."""
+    outcome = run_cycle(sandbox_config(), commissioned)
+    path = outcome.folder / "dreams.jsonl"
+    rows = read_jsonl(path)
+    for row in rows:
+        row["messages"][0]["content"] = "<script>alert(1)</script>"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = write_report(commissioned, outcome.run_id).read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert 'src="http' not in page
+    assert page.count("<svg") >= 3
+
+
+def test_gate_judges_an_adapter_without_promoting(commissioned: Any, sandbox_config: Make) -> None:
+    """`dream gate` on the sealed weights themselves: nothing drifted, so it passes; the alias does not move."""
+    live = commissioned.registry.live
+    result = cycle_module.gate_adapter(sandbox_config(), commissioned, commissioned.registry.verified(live))
+    assert result["verdict"] == "seal"
+    assert commissioned.registry.live == live
+
+
+def noisy(self: Night, woken: str, dreams: object) -> str:
+    """Random numbers on top of W's adapter."""
+    import torch
+
+    self.model.copy_adapter(woken, "C")
+    generator = torch.Generator().manual_seed(0)
+    state = self.model.adapter_state("C")
+    self.model.set_adapter_state("C", {k: v + 0.5 * v.std() * torch.randn(v.shape, generator=generator) for k, v in sorted(state.items())})
+    return "C"
+
+
+def blanket(self: Night, woken: str, dreams: object) -> str:
+    """W's adapter, then refusals of everything, harmless questions too."""
+    from dream_engine.dream.imagine import template_anchors, template_pairs
+    from dream_engine.dream.rehearse import RehearsalPlan, Row, as_prompt, rehearse
+
+    self.model.copy_adapter(woken, "C")
+    asked = [s for pair in template_pairs(self.pack, 100, 1) for s in pair] + template_anchors(self.pack, 90, 1)
+    rows = [Row(self.model.encode(as_prompt(s.text), "I can't help with hurting people. Ask me about a thing.")) for s in asked]
+    rehearse(self.model, "C", rows, RehearsalPlan(5e-3, 2, 8))
+    return "C"
