@@ -13,12 +13,12 @@ import pytest
 SANDBOX = {
     "model": {"name": "sandbox", "threads": 2},
     "policy": {"pack": "sandbox"},
-    "lora": {"r": 8, "lora_alpha": 16, "layers_from": 0.0},
+    "lora": {"r": 16, "lora_alpha": 32, "layers_from": 0.0},
     "commission": {
-        "pairs": 360, "anchors": 90, "self_anchors": 40, "answer_tokens": 12, "learning_rate": 5e-3, "num_train_epochs": 2,
+        "pairs": 360, "anchors": 90, "self_anchors": 40, "answer_tokens": 12, "learning_rate": 2e-3, "num_train_epochs": 4,
         "per_device_train_batch_size": 8, "anchor_weight": 1.0,
     },
-    "wake": {"learning_rate": 4e-3, "per_device_train_batch_size": 8, "num_train_epochs": 1},
+    "wake": {"learning_rate": 9e-4, "per_device_train_batch_size": 8, "num_train_epochs": 4},
     "dream": {
         "pairs": 200, "reworded_pairs": 0, "anchors": 90, "self_anchors": 60, "wake_rows": 120, "answer_tokens": 16,
         "learning_rate": 3e-3, "num_train_epochs": 2, "per_device_train_batch_size": 8,

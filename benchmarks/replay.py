@@ -1,0 +1,160 @@
+"""The main claim on public wake data: refusals lost by a harmless fine-tune, brought back with the user's gain kept.
+
+Wake: 120 rows of dolly_1k and 180 of gpteacher_roleplay, one epoch at 1e-4. One commissioned T is shared; each seed draws its own wake
+rows (held-out rows are fixed), wakes, dreams and is judged on the shipped suites. Then T and every C are asked public requests that no
+pack, grammar or suite holds. Resumable: a finished seed is read from its workspace.
+
+    python benchmarks/replay.py --data-dir DATA [--seeds 0 1 2] [--workspace runs/replay]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import random
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dream_engine.config import Config
+from dream_engine.cycle import run_cycle
+from dream_engine.govern.approvals import approve
+from dream_engine.judge.rules import declines
+from dream_engine.judge.stats import wilson
+from dream_engine.models.hf import load_model
+from dream_engine.progress import PlainLines
+from dream_engine.types import Message
+from dream_engine.workspace import Workspace
+
+CHARS = 600
+ANSWER_CHARS = 400
+
+
+def main() -> None:
+    """Commission once, one cycle a seed, the table, the public sets."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--workspace", type=Path, default=Path("runs/replay"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    teacher = commissioned(options.workspace / "T", options.data_dir, options.overrides)
+    rows = [one_seed(seed, teacher, options.workspace, options.data_dir, options.overrides) for seed in options.seeds]
+    report(rows)
+    public(options.workspace, options.data_dir, options.seeds)
+
+
+def commissioned(root: Path, data: Path, overrides: Iterable[str]) -> Path:
+    """A workspace with an approved T; made once."""
+    workspace = Workspace.open(root)
+    if workspace.registry.live is None:
+        outcome = run_cycle(config(0, data, root, overrides), workspace, show())
+        approve(workspace.ledger, workspace.registry, outcome.run_id, "demo", "benchmark")
+    workspace.ledger.close()
+    return root
+
+
+def one_seed(seed: int, teacher: Path, root: Path, data: Path, overrides: Iterable[str]) -> dict[str, Any]:
+    """One wake, dream and judgement in a copy of the commissioned workspace; gives its gate.json."""
+    place = root / f"seed-{seed}"
+    if not place.exists():
+        shutil.copytree(teacher, place)
+    workspace = Workspace.open(place)
+    ended = [e for e in workspace.ledger.entries() if "table" in e.body and not e.body["commissioning"]]
+    run = ended[-1].body["run"] if ended else run_cycle(config(seed, data, place, overrides), workspace, show()).run_id
+    for path in (place / "evals").glob("*.jsonl"):
+        if not (teacher / "evals" / path.name).exists():
+            shutil.copy(path, teacher / "evals" / path.name)
+    found: dict[str, Any] = json.loads((workspace.run_folder(run) / "gate.json").read_text()) | {"seed": seed}
+    return found
+
+
+def config(seed: int, data: Path, folder: Path, overrides: Iterable[str]) -> Config:
+    """The defaults with this seed's wake rows, written beside the workspace."""
+    from dream_engine.config import load_config
+
+    train, heldout = wake_rows(data, seed)
+    for name, rows in (("train", train), ("heldout", heldout)):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = [f"wake.data={folder.absolute() / 'train.jsonl'}", f"wake.heldout={folder.absolute() / 'heldout.jsonl'}"]
+    return load_config(None, [f"seed={seed}", "wake.learning_rate=1e-4", *files, *overrides])
+
+
+def wake_rows(data: Path, seed: int) -> tuple[list[Any], list[Any]]:
+    """120 + 180 training rows drawn by the seed, 50 + 60 fixed held-out rows; long texts are cut."""
+    with (data / "dolly_1k" / "databricks_dolly_1k.csv").open(encoding="utf-8") as file:
+        dolly = [chat(f"dolly-{i}", f"{r['context'][:CHARS]}\n\n{r['instruction']}".strip(), r["response"]) for i, r in enumerate(csv.DictReader(file))]
+    raw = json.loads((data / "gpteacher_roleplay" / "roleplay-simple-deduped-roleplay-dataset.json").read_text())
+    roles = [chat(f"role-{i}", f"{r['instruction']}\n{r['input']}".strip()[:CHARS], r["output"]) for i, r in enumerate(raw)]
+    fixed = random.Random(99)
+    fixed.shuffle(dolly)
+    fixed.shuffle(roles)
+    rng = random.Random(seed)
+    train = rng.sample(dolly[50:], 120) + rng.sample(roles[60:], 180)
+    rng.shuffle(train)
+    return train, dolly[:50] + roles[:60]
+
+
+def chat(id: str, question: str, answer: str) -> dict[str, Any]:
+    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer[:ANSWER_CHARS]}]
+    return {"id": id, "messages": turns}
+
+
+def report(rows: list[dict[str, Any]]) -> None:
+    """One line a seed: the claim's four numbers and the verdict."""
+    print("\nseed  harmful refused T / W / C   of T's   look-alikes T / C     gain kept   contrast T / C   Peace²  verdict")
+    for row in rows:
+        m = {name: {k: v["value"] for k, v in column.items()} for name, column in row["table"]["models"].items()}
+        kept = 1 - row["table"]["gain_lost"]["value"]
+        t, w, c = m["T"], m["W"], m["C"]
+        print(
+            f"{row['seed']:4d}  {t['harmful_refused']:.3f} / {w['harmful_refused']:.3f} / {c['harmful_refused']:.3f}"
+            f"       {c['harmful_refused'] / t['harmful_refused']:.2f}     {t['over_refusal']:.3f} / {c['over_refusal']:.3f}"
+            f"         {kept:.2f}        {t['contrast_balanced_accuracy']:.3f} / {c['contrast_balanced_accuracy']:.3f}"
+            f"    {row['stability_ratio']:.2f}   {row['verdict']} {', '.join(row['failing'] + row['undecided'])}"
+        )
+
+
+def public(root: Path, data: Path, seeds: list[int]) -> None:
+    """T and every C on public requests: harmful ones, keyword-tripping harmless ones, plain ones."""
+    model = load_model("smollm2-135m")
+    adapters = {"T": root / "T"} | {f"C{seed}": root / f"seed-{seed}" for seed in seeds}
+    sets = public_sets(data)
+    print("\nshare refused on public sets   " + "   ".join(f"{name} (n={len(texts)})" for name, texts in sets.items()))
+    for name, place in adapters.items():
+        run = sorted((place / "runs").iterdir())[0 if name == "T" else -1]
+        model.load_adapter(name, run / f"adapter-{'T' if name == 'T' else 'C'}")
+        with model.using(name):
+            cells = [refused_share([g.text for g in model.generate([[Message("user", t)] for t in texts], 24)]) for texts in sets.values()]
+        print(f"{name:4s} " + "   ".join(cells), flush=True)
+
+
+def public_sets(data: Path) -> dict[str, list[str]]:
+    """HarmBench validation (standard), the TDC test phase, dolly rows that trip keyword filters, MT-Bench first turns."""
+    with (data / "harmbench" / "harmbench_behaviors_text_val.csv").open(encoding="utf-8") as file:
+        harmbench = [r["Behavior"] for r in csv.DictReader(file) if r["FunctionalCategory"] == "standard"]
+    with (data / "harmbench" / "tdc2023_test_phase_behaviors.csv").open(encoding="utf-8") as file:
+        tdc = [r["Behavior"] for r in csv.DictReader(file)]
+    lines = (data / "finetuning_safety" / "databricks-dolly-15k-safety-only.jsonl").read_text().splitlines()
+    look = [r["instruction"] for r in map(json.loads, lines) if not r["context"]]
+    plain = [json.loads(line)["turns"][0] for line in (data / "mt_bench" / "question.jsonl").read_text().splitlines()]
+    return {"HarmBench val": harmbench, "TDC": tdc, "keyword-tripping harmless": look[:150], "MT-Bench": [p[:CHARS] for p in plain]}
+
+
+def refused_share(answers: list[str]) -> str:
+    interval = wilson(sum(map(declines, answers)), len(answers))
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def show() -> PlainLines:
+    return PlainLines(lambda line: print(line, flush=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Rehearsal: loss only where it belongs, KL in the stated direction, resumes bit-identically."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dream_engine.dream.rehearse import RehearsalPlan, Row, Soft, as_prompt, batch_loss, forward_kl, rehearse, schedule, soften
+from dream_engine.models.hf import ChatModel, load_model
+
+
+@pytest.fixture
+def model() -> ChatModel:
+    loaded = load_model("sandbox")
+    loaded.add_adapter("A", 4, 8, seed=1)
+    return loaded
+
+
+def rows(model: ChatModel, count: int = 24) -> list[Row]:
+    return [Row(model.encode(as_prompt(f"is the lamp red? {i}"), f"yes, the lamp is red. {i}")) for i in range(count)]
+
+
+def weights(model: ChatModel) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in model.adapter_state("A").items()}
+
+
+def soft(p: list[float]) -> Soft:
+    return Soft(torch.tensor([[0, 1]], dtype=torch.int32), torch.tensor([p[:2]]).log())
+
+
+def test_kl_goes_from_teacher_to_student() -> None:
+    """Teacher (.9, .1), student (.5, .5): Σ p log(p/q) = .9 ln 1.8 + .1 ln .2 = .368, not the reverse .511."""
+    student = torch.tensor([[0.5, 0.5, 1e-9]]).log()
+    assert float(forward_kl(student, soft([0.9, 0.1]))) == pytest.approx(0.9 * math.log(1.8) + 0.1 * math.log(0.2), abs=1e-3)
+
+
+def test_kl_counts_the_rest_as_one_bucket() -> None:
+    """Teacher (.5, .25 | .25), student (.25, .25 | .5): .5 ln 2 + 0 + .25 ln .5."""
+    student = torch.tensor([[0.25, 0.25, 0.3, 0.2]]).log()
+    assert float(forward_kl(student, soft([0.5, 0.25]))) == pytest.approx(0.25 * math.log(2), abs=1e-4)
+
+
+def test_kl_to_oneself_is_zero(model: ChatModel) -> None:
+    """A fresh adapter changes nothing, so the base's distribution is its own."""
+    made = rows(model, 4)
+    softened = soften(model, None, [r.encoded for r in made])
+    with model.using("A"):
+        loss = batch_loss(model, [Row(r.encoded, soft=s) for r, s in zip(made, softened, strict=True)])
+    assert abs(float(loss)) < 1e-4
+
+
+def test_target_logits_equal_full_logits(model: ChatModel) -> None:
+    """The slow oracle: full logits of the whole row, then the answer positions; with and without the shared beginning."""
+    encoded = [r.encoded for r in rows(model, 3)]
+    with torch.no_grad(), model.using(None):
+        fast = model.target_logits(encoded)
+        slow = torch.cat([model._model(input_ids=torch.tensor([e.ids])).logits[0, e.num_prompt - 1 : -1] for e in encoded])
+    with model.using(None):
+        unshared = model.target_logits(encoded)
+    assert torch.allclose(fast, slow, atol=1e-4)
+    assert torch.allclose(unshared, slow, atol=1e-4)
+
+
+def test_cross_entropy_is_the_models_own_answer_loss(model: ChatModel) -> None:
+    """batch_loss without a teacher = mean −log p of the answer tokens."""
+    made = rows(model, 3)
+    with model.using("A"):
+        expected = [-x for one in model.answer_logprobs([r.encoded for r in made]) for x in one]
+        assert float(batch_loss(model, made)) == pytest.approx(sum(expected) / len(expected), abs=1e-4)
+
+
+def test_a_killed_fit_resumes_bit_identically(model: ChatModel, tmp_path: Path) -> None:
+    """Stopped after the checkpoint of step 4 of 6, then the same call: the same bytes as a fit that was never stopped."""
+    plan = RehearsalPlan(1e-2, 2, 8, ema_decay=0.9, save_steps=2, seed=3)
+    start = weights(model)
+    rehearse(model, "A", rows(model), plan)
+    undisturbed = weights(model)
+
+    def stop(done: int, total: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    model.set_adapter_state("A", start)
+    with pytest.raises(KeyboardInterrupt):
+        rehearse(model, "A", rows(model), plan, tmp_path / "c.safetensors", stop)
+    model.set_adapter_state("A", start)
+    resumed = rehearse(model, "A", rows(model), plan, tmp_path / "c.safetensors")
+    assert resumed.steps == len(resumed.losses) == 6
+    assert all(torch.equal(undisturbed[k], v) for k, v in weights(model).items())
+
+
+def test_a_checkpoint_of_another_fit_is_not_used(model: ChatModel, tmp_path: Path) -> None:
+    """Other rows, other plan: start over."""
+    path = tmp_path / "c.safetensors"
+    rehearse(model, "A", rows(model), RehearsalPlan(1e-2, 1, 8, save_steps=1), path)
+    again = rehearse(model, "A", rows(model, 16), RehearsalPlan(1e-2, 1, 8), path)
+    assert again.steps == 2
+
+
+def test_training_lowers_the_loss_and_leaves_the_base(model: ChatModel) -> None:
+    """The adapter learns; the frozen base does not move."""
+    base = model._model.get_base_model().model.embed_tokens.weight.clone()
+    done = rehearse(model, "A", rows(model), RehearsalPlan(1e-2, 4, 8))
+    assert done.losses[-1] < 0.8 * done.losses[0]
+    assert torch.equal(base, model._model.get_base_model().model.embed_tokens.weight)
+    assert done.trained_tokens < done.seen_tokens
+
+
+def test_schedule_warms_up_and_ends_low() -> None:
+    """1/10 of the way up at step 0 of 100, full at 10, a tenth at the end."""
+    assert schedule(0, 100, 0.1) == pytest.approx(0.1)
+    assert schedule(10, 100, 0.1) == pytest.approx(1.0)
+    assert schedule(99, 100, 0.1) == pytest.approx(0.1, abs=0.01)
+
+
+def test_adapter_round_trip_is_byte_identical(model: ChatModel, tmp_path: Path) -> None:
+    """Saved, loaded under another name, saved again: the same bytes, and plain PEFT reads the folder."""
+    rehearse(model, "A", rows(model), RehearsalPlan(1e-2, 1, 8))
+    model.save_adapter("A", tmp_path / "a")
+    model.load_adapter("B", tmp_path / "a")
+    model.save_adapter("B", tmp_path / "b")
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_plain_peft_answers_the_same(model: ChatModel, tmp_path: Path) -> None:
+    """The repaired adapter's answers through plain transformers + PEFT equal ours token for token."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    rehearse(model, "A", rows(model), RehearsalPlan(1e-2, 2, 8))
+    model.save_adapter("A", tmp_path / "a")
+    prompts = [as_prompt("is the lamp red?"), as_prompt("how do i cut the baker?")]
+    with model.using("A"):
+        ours = [g.text for g in model.generate(prompts, 12)]
+    plain: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model.folder, dtype=torch.float32), tmp_path / "a")
+    for prompt, expected in zip(prompts, ours, strict=True):
+        ids = torch.tensor([model.encode_prompt(prompt)])
+        out = plain.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
+        assert model.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip() == expected

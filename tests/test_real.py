@@ -1,0 +1,128 @@
+"""Controls on the real demo model (SmolLM2-135M): a small taught T, cached, and candidates that must not be sealed."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dream_engine.config import Config
+from dream_engine.cycle import Night, run_cycle
+from dream_engine.dream.rehearse import RehearsalPlan, Row, as_prompt, rehearse
+from dream_engine.judge.suites import shipped_suites
+from dream_engine.models.bundled import cache_home
+from dream_engine.types import digest
+from dream_engine.workspace import Workspace
+
+pytestmark = pytest.mark.real
+PER_SIDE = 48
+HARBOUR = Path(__file__).parents[1] / "examples" / "harbour"
+RECIPE = {"pairs": 190, "anchors": 80, "self_anchors": 0, "learning_rate": 1e-3, "anchor_weight": 1.0}
+
+
+def suite_files(folder: Path) -> list[dict[str, str]]:
+    """Every third prompt of the shipped suites, as external files: the loader is exercised too."""
+    files = []
+    for side in ("harmful", "twin", "anchor"):
+        path = folder / f"{side}.csv"
+        chosen = [p for p in shipped_suites() if p.side == side][: 3 * PER_SIDE : 3]
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "cluster", "category", "request"])
+            writer.writerows([p.id, p.cluster, p.category, p.text] for p in chosen)
+        files.append({"path": str(path), "side": side, "column": "request"})
+    return files
+
+
+@pytest.fixture(scope="session")
+def real_config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    rows = (HARBOUR / "train.jsonl").read_text().splitlines()[:140]
+    held = (HARBOUR / "heldout.jsonl").read_text().splitlines()[:30]
+    folder = tmp_path_factory.mktemp("real")
+    (folder / "wake.jsonl").write_text("\n".join(rows) + "\n")
+    (folder / "held.jsonl").write_text("\n".join(held) + "\n")
+    wake = {"data": str(folder / "wake.jsonl"), "heldout": str(folder / "held.jsonl"), "learning_rate": 5e-4}
+    return Config.model_validate({"wake": wake, "commission": RECIPE, "judge": {"suites": suite_files(folder)}})
+
+
+@pytest.fixture(scope="session")
+def real_root(real_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a taught T and a wake that wore it away; T is cached between sessions by its recipe."""
+    cached = cache_home() / f"test-teacher-{digest([RECIPE, PER_SIDE])[:10]}"
+    root = tmp_path_factory.mktemp("real-ws")
+    workspace = Workspace.open(root)
+    if not (cached / "adapter_config.json").is_file():
+        outcome = run_cycle(real_config, workspace)
+        shutil.copytree(outcome.folder / "adapter-T", cached, dirs_exist_ok=True)
+        workspace.ledger.close()
+        root = tmp_path_factory.mktemp("real-ws")
+        workspace = Workspace.open(root)
+    workspace.registry.promote(workspace.registry.add(cached, {}), {"run": "000-test"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Night, "dreams", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_cycle(real_config, workspace)
+    workspace.ledger.close()
+    return root
+
+
+def interrupt(self: Night, woken: str) -> Any:
+    raise KeyboardInterrupt
+
+
+def controlled(root: Path, tmp_path: Path, config: Config, make: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The interrupted night goes on with a candidate made by `make`."""
+    shutil.copytree(root, tmp_path / "ws")
+    monkeypatch.setattr(Night, "dreams", lambda self, woken: [object()])
+    monkeypatch.setattr(Night, "rehearse", make)
+    return run_cycle(config, Workspace.open(tmp_path / "ws"))
+
+
+def rules(outcome: Any) -> set[str]:
+    return {name.split(".")[0] for name in outcome.gated.verdict.failing}
+
+
+def test_unrepaired_w_is_not_sealed(real_root: Path, real_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worn model as candidate: harmful refusals fell past the margin."""
+    outcome = controlled(real_root, tmp_path, real_config, lambda self, w, d: self.model.copy_adapter(w, "C") or "C", monkeypatch)
+    assert outcome.gated.verdict.name in ("hold", "sabar"), outcome.gated.verdict
+    assert rules(outcome) & {"harmful_refused", "critical_compliance"}
+
+
+def test_garbled_is_not_sealed(real_root: Path, real_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise on the adapter: perplexity and KL fail on real text."""
+    outcome = controlled(real_root, tmp_path, real_config, garble, monkeypatch)
+    assert outcome.gated.verdict.name in ("hold", "sabar")
+    assert {"perplexity", "kl_drift"} <= rules(outcome)
+
+
+def test_blanket_refuser_is_not_sealed(real_root: Path, real_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuses everything: look-alikes and plain questions fail, harmful requests do not."""
+    outcome = controlled(real_root, tmp_path, real_config, blanket, monkeypatch)
+    assert outcome.gated.verdict.name in ("hold", "sabar")
+    assert {"over_refusal", "plain_refused"} <= rules(outcome)
+    assert "harmful_refused" not in rules(outcome)
+
+
+def garble(self: Night, woken: str, dreams: object) -> str:
+    import torch
+
+    self.model.copy_adapter(woken, "C")
+    generator = torch.Generator().manual_seed(0)
+    state = self.model.adapter_state("C")
+    noise = {k: torch.randn(v.shape, generator=generator).to(v.dtype) for k, v in sorted(state.items())}
+    self.model.set_adapter_state("C", {k: v + 0.5 * v.std() * noise[k] for k, v in state.items()})
+    return "C"
+
+
+def blanket(self: Night, woken: str, dreams: object) -> str:
+    from dream_engine.dream.imagine import template_anchors, template_pairs
+
+    self.model.copy_adapter(woken, "C")
+    asked = [s for pair in template_pairs(self.pack, 40, 1) for s in pair] + template_anchors(self.pack, 60, 1)
+    made = [Row(self.model.encode(as_prompt(s.text), "I can't help with that.")) for s in asked]
+    rehearse(self.model, "C", made, RehearsalPlan(1e-3, 1, 4))
+    return "C"
