@@ -89,7 +89,9 @@ def config(seed: int, data: Path, folder: Path, overrides: Iterable[str]) -> Con
 def wake_rows(data: Path, seed: int) -> tuple[list[Any], list[Any]]:
     """120 + 180 training rows drawn by the seed, 50 + 60 fixed held-out rows; long texts are cut."""
     with (data / "dolly_1k" / "databricks_dolly_1k.csv").open(encoding="utf-8") as file:
-        dolly = [chat(f"dolly-{i}", f"{r['context'][:CHARS]}\n\n{r['instruction']}".strip(), r["response"]) for i, r in enumerate(csv.DictReader(file))]
+        dolly = [
+            chat(f"dolly-{i}", f"{r['context'][:CHARS]}\n\n{r['instruction']}".strip(), r["response"]) for i, r in enumerate(csv.DictReader(file))
+        ]
     raw = json.loads((data / "gpteacher_roleplay" / "roleplay-simple-deduped-roleplay-dataset.json").read_text())
     roles = [chat(f"role-{i}", f"{r['instruction']}\n{r['input']}".strip()[:CHARS], r["output"]) for i, r in enumerate(raw)]
     fixed = random.Random(99)

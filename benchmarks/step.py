@@ -131,9 +131,7 @@ def main() -> None:
         print(f"{kind:6s} {run['tokens_per_s']:7.0f} tokens/s   peak {run['peak_mb']:6.0f} MB   above the loaded model {run['rise_mb']:6.0f} MB")
     speed = best["ours"]["tokens_per_s"] / best["plain"]["tokens_per_s"]
     memory = best["ours"]["peak_mb"] / best["plain"]["peak_mb"]
-    print(
-        f"ratio  {speed:.2f}x tokens/s, {memory:.2f}x peak memory"
-    )
+    print(f"ratio  {speed:.2f}x tokens/s, {memory:.2f}x peak memory")
     print("   ".join(f"{key} {value:.1f}" for key, value in alone("forward", options.steps, options.batch).items()))
 
 

@@ -6,7 +6,22 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMANDS = ["", "init", "doctor", "validate", "run", "gate", "approve", "reject", "status", "rollback", "report", "ledger", "ledger show", "ledger verify"]
+COMMANDS = [
+    "",
+    "init",
+    "doctor",
+    "validate",
+    "run",
+    "gate",
+    "approve",
+    "reject",
+    "status",
+    "rollback",
+    "report",
+    "ledger",
+    "ledger show",
+    "ledger verify",
+]
 
 
 def main() -> None:

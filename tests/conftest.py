@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 SANDBOX = {
     "model": {"name": "sandbox", "threads": 2},
@@ -18,10 +21,10 @@ SANDBOX = {
         "pairs": 360, "anchors": 90, "self_anchors": 40, "answer_tokens": 12, "learning_rate": 2e-3, "num_train_epochs": 4,
         "per_device_train_batch_size": 8, "anchor_weight": 1.0,
     },
-    "wake": {"learning_rate": 9e-4, "per_device_train_batch_size": 8, "num_train_epochs": 4},
+    "wake": {"learning_rate": 9e-4, "per_device_train_batch_size": 8, "num_train_epochs": 3},
     "dream": {
         "pairs": 200, "reworded_pairs": 0, "anchors": 90, "self_anchors": 60, "wake_rows": 120, "answer_tokens": 16,
-        "learning_rate": 3e-3, "num_train_epochs": 2, "per_device_train_batch_size": 8,
+        "learning_rate": 1e-3, "num_train_epochs": 3, "per_device_train_batch_size": 8,
     },
 }  # fmt: skip
 

@@ -182,7 +182,7 @@ def noisy(self: Night, woken: str, dreams: object) -> str:
     self.model.copy_adapter(woken, "C")
     generator = torch.Generator().manual_seed(0)
     state = self.model.adapter_state("C")
-    self.model.set_adapter_state("C", {k: v + 0.5 * v.std() * torch.randn(v.shape, generator=generator) for k, v in sorted(state.items())})
+    self.model.set_adapter_state("C", {k: v + 3.0 * v.std() * torch.randn(v.shape, generator=generator) for k, v in sorted(state.items())})
     return "C"
 
 

@@ -114,7 +114,7 @@ def garble(self: Night, woken: str, dreams: object) -> str:
     generator = torch.Generator().manual_seed(0)
     state = self.model.adapter_state("C")
     noise = {k: torch.randn(v.shape, generator=generator).to(v.dtype) for k, v in sorted(state.items())}
-    self.model.set_adapter_state("C", {k: v + 0.5 * v.std() * noise[k] for k, v in state.items()})
+    self.model.set_adapter_state("C", {k: v + 3.0 * v.std() * noise[k] for k, v in state.items()})
     return "C"
 
 

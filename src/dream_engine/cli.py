@@ -229,7 +229,7 @@ def ledger_verify(
 def main() -> None:
     """Runs the command; turns every expected problem into one line and an exit code."""
     try:
-        app(standalone_mode=False)
+        sys.exit(app(standalone_mode=False) or 0)
     except typer.Exit as done:
         sys.exit(done.exit_code)
     except (KeyboardInterrupt, typer.Abort):

@@ -40,10 +40,10 @@ def table_json(m: Measurements) -> dict[str, Any]:
     changes = {}
     for pair, before in (("W→C", m.woken), ("T→C", m.teacher)):
         if before:
-            changes[pair] = {
-                "raw_entropy_drop": as_json(_raw(before, m)),
-                "signed_entropy_drop": as_json(metrics.correct_surprisal_drop(before, m.candidate, m.seed)),
-            }
+            void = _void(before, m)
+            raw = Missing("the decision probe is void after training") if void else metrics.entropy_drop(before, m.candidate, m.seed)
+            signed = metrics.correct_surprisal_drop(before, m.candidate, m.seed, judged=void)
+            changes[pair] = {"raw_entropy_drop": as_json(raw), "signed_entropy_drop": as_json(signed)}
     gain = metrics.gain_lost(m.teacher, m.woken, m.candidate, m.seed) if m.teacher and m.woken else None
     return {"models": {name: _column(e, m.seed) for name, e in models.items()}, "changes": changes, "gain_lost": as_json(gain)}
 
@@ -64,10 +64,10 @@ def gate_json(gated: Gated, table: Mapping[str, Any], commissioning: bool, weigh
     }
 
 
-def _raw(before: Evaluation, m: Measurements) -> Measured:
-    if metrics.probe_void(m.teacher or before, m.candidate) or metrics.probe_void(m.teacher or before, before):
-        return Missing("the decision probe is void after training")
-    return metrics.entropy_drop(before, m.candidate, m.seed)
+def _void(before: Evaluation, m: Measurements) -> bool:
+    """Whether the probe, fitted on T, has lost its meaning on either of the two models."""
+    teacher = m.teacher or before
+    return metrics.probe_void(teacher, m.candidate) or metrics.probe_void(teacher, before)
 
 
 def _column(e: Evaluation, seed: int) -> dict[str, Any]:

@@ -21,8 +21,6 @@ def a_test(name: str = "x", value: float = 0.0, budget: float = 0.08, **more: ob
     return GateTest(name, "T→C", drift(value), budget, "share", **more)  # type: ignore[arg-type]
 
 
-
-
 def test_three_way_outcomes() -> None:
     """Within the margin at the bad bound passes, beyond it at the good bound fails, else it is open and says how many would decide."""
     assert decide(a_test(value=0.05)).outcome == "pass"
