@@ -147,7 +147,7 @@ def _dream_tests(m: Measurements, t: Evaluation, b: Budgets) -> list[Test]:
             0.05,
             "cosine",
             monitor=True,
-            not_applicable="no sentence embeddings are installed; see the extra [embed]" if m.similarity_lost is None else "",
+            not_applicable="no sentence embeddings are measured in this version" if m.similarity_lost is None else "",
         ),
     ]
 
@@ -207,8 +207,8 @@ def _absolute(name: str, drift: Measured | None, budget: float, slack: float, pa
 def _times(measured: Measured, factor: float) -> Measured:
     if isinstance(measured, Missing):
         return measured
-    ends = sorted((measured.low * factor, measured.high * factor))
-    return Interval(measured.value * factor, ends[0], ends[1], measured.n)
+    low, high = sorted((measured.low * factor + 0.0, measured.high * factor + 0.0))
+    return Interval(measured.value * factor + 0.0, low, high, measured.n)
 
 
 def _negated(measured: Measured) -> Measured:

@@ -27,10 +27,10 @@ def cell(measured: Mapping[str, Any] | None, share: bool = False) -> str:
 
 def table_rows(table: Mapping[str, Any]) -> list[list[str]]:
     """Header and rows: one column a model, then ΔS from W and from T to C in the column of C."""
-    models = table["models"]
+    models = {name: table["models"][name] for name in ("T", "W", "C") if name in table["models"]}
     rows = [["", *models]]
     rows += [[label, *(cell(column[key], key in SHARES) for column in models.values())] for key, label in TABLE_ROWS.items()]
-    for pair, change in table["changes"].items():
+    for pair, change in sorted(table["changes"].items(), reverse=True):
         for key, label in CHANGE_ROWS.items():
             rows.append([f"{label} {pair}", *([""] * (len(models) - 1)), cell(change[key])])
     if table["gain_lost"]["value"] is not None:
