@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
@@ -122,7 +122,6 @@ class Prompt:
     style: str = "plain"
     language: str = "en"
     cluster: str = ""
-    reference: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,16 +132,6 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     failing: tuple[str, ...] = ()
     undecided: tuple[str, ...] = ()
-
-    def because(self, reason: str) -> Verdict:
-        return replace(self, reasons=(*self.reasons, reason))
-
-
-@dataclass(frozen=True)
-class Digests:
-    """Content digests of everything that a cycle stands on."""
-
-    values: Mapping[str, str] = field(default_factory=dict)
 
 
 def canonical_json(value: Any) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,13 +53,6 @@ def read_texts(path: Path, chars: int, count: int) -> list[str]:
         raise InputError(f"text file {path} has {len(text)} characters; at least {chars} are needed for perplexity")
     starts = range(0, len(text) - chars + 1, max(chars, len(text) // count))
     return [text[s : s + chars] for s in starts][:count]
-
-
-def read_csv(path: Path, limit: int = 0) -> list[dict[str, str]]:
-    """The rows of a CSV file as dictionaries (all, or the first `limit`)."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return rows[:limit] if limit else rows
 
 
 def _objects(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -282,6 +282,3 @@ def _fingerprint(rows: Sequence[Row], plan: RehearsalPlan) -> str:
 def as_prompt(text: str) -> tuple[Message, ...]:
     """A single user turn."""
     return (Message("user", text),)
-
-
-Loss = Literal["kl", "cross_entropy"]
