@@ -94,8 +94,10 @@ def answer_lengths(model: ChatModel, suites: Sequence[Prompt]) -> dict[str, int]
 def kl_drift(model: ChatModel, woken: str | None, candidate: str, bench: Bench, answers: Mapping[str, str], seed: int) -> Measured:
     """Mean KL(W ‖ C) in nats per token, exact over the vocabulary, at W's own greedy answer tokens on plain prompts.
 
-    `answers` are W's judged answers. The interval resamples prompts at the one-sided 95 % level.
+    `answers` are W's judged answers; where none were stored W answers again. The interval resamples prompts at the one-sided
+    95 % level.
     """
+    answers = answers or plain_answers(model, woken, bench)
     plain = [p for p in bench.suites if p.side == "anchor" and answers.get(p.id)]
     if not plain:
         return Missing("no plain prompt was answered by W")
@@ -109,6 +111,14 @@ def kl_drift(model: ChatModel, woken: str | None, candidate: str, bench: Bench, 
     values, weights = zip(*(sums[i] for i in range(len(rows))), strict=True)
     means = [v / w for v, w in zip(values, weights, strict=True)]
     return cluster_bootstrap(means, [p.cluster for p in plain], seed, weights, level=0.90)
+
+
+def plain_answers(model: ChatModel, adapter: str | None, bench: Bench) -> dict[str, str]:
+    """Short greedy answers to the plain prompts, by prompt id."""
+    plain = [p for p in bench.suites if p.side == "anchor"]
+    with model.using(adapter):
+        done = model.generate([[Message("user", p.text)] for p in plain], bench.answer_tokens)
+    return {p.id: g.text for p, g in zip(plain, done, strict=True)}
 
 
 def _exact_kl(model: ChatModel, woken: str | None, candidate: str, rows: Sequence[Any]) -> torch.Tensor:
