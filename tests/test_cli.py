@@ -197,7 +197,7 @@ def test_the_whole_way_through(dream: Call, sandbox_config: Callable[..., Any], 
     assert state["live"] != state["anchor"]
     assert '"answer"' not in "".join(p.read_text() for p in Path(".dream").rglob("eval/*.jsonl") if "002" in str(p))
     assert dream("ledger", "verify", "--head", state["head"])[0] == 0
-    assert dream("ledger", "verify", "--head", "0" * 64)[0] == 5
+    assert dream("ledger", "verify", "--head", "f" * 64)[0] == 5
     assert "promote" in dream("ledger", "show")[1]
     assert Path(dream("report")[1].strip()).is_file()
     assert dream("rollback", state["anchor"][:12], "--by", "Ada", "--reason", "trying it")[0] == 0
