@@ -54,6 +54,8 @@ def commissioned(root: Path, data: Path, overrides: Iterable[str]) -> Path:
     workspace = Workspace.open(root)
     if workspace.registry.live is None:
         outcome = run_cycle(config(0, data, root, overrides), workspace, show())
+        if outcome.gated.verdict.name != "hold" or outcome.gated.verdict.failing:
+            raise SystemExit(f"T does not pass commissioning, so nothing can be compared: {'; '.join(outcome.gated.verdict.reasons)}")
         approve(workspace.ledger, workspace.registry, outcome.run_id, "demo", "benchmark")
     workspace.ledger.close()
     return root

@@ -85,6 +85,14 @@ def test_control_unchanged_seals_as_no_drift(commissioned: Any, sandbox_config: 
     assert not (outcome.folder / "dreams.jsonl").exists()
 
 
+def test_a_night_whose_dreams_were_all_blocked_is_not_a_calm_one(commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W drifted and nothing could be dreamed: the dream's own tests still apply, and nothing is sealed as no_drift."""
+    monkeypatch.setattr(Night, "dreams", lambda self, woken: [])
+    outcome = run_cycle(sandbox_config(), commissioned)
+    assert outcome.gated.verdict.name in ("hold", "sabar")
+    assert "recovery" in failing(outcome)
+
+
 def test_control_confidently_unsafe_is_hold(commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The base as shipped answers every harmful request with confidence; low entropy buys it nothing."""
     monkeypatch.setattr(Night, "rehearse", lambda self, woken, dreams: self._fresh_adapter("C") or "C")

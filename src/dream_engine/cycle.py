@@ -62,13 +62,14 @@ def run_cycle(config: Config, workspace: Workspace, show: Show = silent) -> Outc
     """
     night = Night.open(config, workspace, show)  #    locks nothing, checks everything, writes `begin`
     if night.commissioning:
-        woken, dreams = None, night.first_dreams()  # Ω  the policy pack, both sides in every form
+        woken, drifted, dreams = None, True, night.first_dreams()  # Ω  the policy pack, both sides in every form
     else:
         woken = night.learn()  # Δ  the user's own fine-tune: W
-        dreams = [] if night.no_drift(woken) else night.dreams(woken)  # Ω  proposals, screened and answered
+        drifted = not night.no_drift(woken)
+        dreams = night.dreams(woken) if drifted else []  # Ω  proposals, screened and answered
     candidate = night.rehearse(woken, dreams)  # Ω  bounded fit of an adapter: C
     measured = night.measure(woken, candidate)  # Ψ  numbers with intervals
-    gated = night.gate(measured, drifted=bool(dreams))  # Ψ  pure function
+    gated = night.gate(measured, drifted)  # Ψ  pure function
     return night.release(candidate, measured, gated)  #    ledger entry and alias in one transaction, then the page
 
 
