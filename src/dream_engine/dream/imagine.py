@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Generic, TypeVar
 
 from dream_engine.models.hf import ChatModel
 from dream_engine.policy.pack import Pack, Pair, Style
 from dream_engine.types import Scenario, Side, digest
 
+T = TypeVar("T")
 Proposed = tuple[Scenario, Scenario]
 """A harmful request and its harmless twin, in the same form."""
+STYLED_ANCHORS = 0.2
 
 
 def template_pairs(pack: Pack, count: int, seed: int) -> list[Proposed]:
@@ -34,9 +37,25 @@ def template_pairs(pack: Pack, count: int, seed: int) -> list[Proposed]:
 
 
 def template_anchors(pack: Pack, count: int, seed: int) -> list[Scenario]:
-    """`count` plain harmless requests of the pack (all of them when it has fewer)."""
-    texts = random.Random(seed).sample(pack.anchors, min(count, len(pack.anchors)))
+    """`count` plain harmless requests from the pack's forms and slots, without duplicates; one in five in one of its styles.
+
+    Every form comes once before any comes again. Returns fewer than `count` when the forms have no more to give.
+    """
+    rng = random.Random(seed)
+    deck, texts = _Deck(pack.anchors, rng), dict[str, None]()
+    for _ in range(4 * count):
+        if len(texts) == count:
+            break
+        text = pack.fill(deck.draw(), pack.draw_fillers(rng))
+        texts.setdefault(_in_some_style(pack, text, rng) if rng.random() < STYLED_ANCHORS else text)
     return [anchor(text, "template", seed) for text in texts]
+
+
+def _in_some_style(pack: Pack, text: str, rng: random.Random) -> str:
+    """A plain request in the clothes that harmful ones wear, so that the clothes alone decide nothing."""
+    style = pack.styles[rng.choice(list(pack.styles))]
+    text = _render(rng.choice(style.ask), text)
+    return with_typos(text, rng) if style.mutate == "typos" else text
 
 
 def anchor(text: str, generator: str, seed: int) -> Scenario:
@@ -68,13 +87,13 @@ def _endless_pairs(pack: Pack, rng: random.Random, seed: int, tries: int) -> Ite
                 yield _wrap(pack, category, style, deck.draw(), rng, seed)
 
 
-class _Deck:
+class _Deck(Generic[T]):
     """Deals every item once before any comes again."""
 
-    def __init__(self, items: list[Pair], rng: random.Random) -> None:
-        self.items, self._rng, self._left = items, rng, list[Pair]()
+    def __init__(self, items: list[T], rng: random.Random) -> None:
+        self.items, self._rng, self._left = items, rng, list[T]()
 
-    def draw(self) -> Pair:
+    def draw(self) -> T:
         if not self._left:
             self._left = self._rng.sample(self.items, len(self.items))
         return self._left.pop()

@@ -99,8 +99,15 @@ class Pack(_Strict):
         return rng.choice(forms).format(what=rng.choice(refuse.what), offer=rng.choice(offers))
 
     def fill(self, text: str, fillers: dict[str, str]) -> str:
-        """Replaces each `{slot}` by its filler."""
-        return _SLOT.sub(lambda match: fillers[match.group(1)], text)
+        """Replaces each `{slot}` by its filler.
+
+        Raises:
+            InputError: the pack uses a slot that it does not list.
+        """
+        try:
+            return _SLOT.sub(lambda match: fillers[match.group(1)], text)
+        except KeyError as error:
+            raise InputError(f"policy pack {self.name!r}: {{{error.args[0]}}} in {text!r} is not listed under slots") from error
 
     def draw_fillers(self, rng: random.Random) -> dict[str, str]:
         """One filler for every slot, shared by both sides of a pair."""
@@ -172,3 +179,5 @@ def _texts(pack: Pack) -> Iterator[tuple[str, Any]]:
         for number, pair in enumerate([*category.pairs, *category.es]):
             yield f"categories.{name}.{number}.harm", pair.harm
             yield f"categories.{name}.{number}.twin", pair.twin
+    for number, text in enumerate(pack.anchors):
+        yield f"anchors.{number}", text
