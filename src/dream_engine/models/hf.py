@@ -20,10 +20,11 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from dream_engine.errors import InputError
 from dream_engine.models import bundled
+from dream_engine.models.attention import implementation
 from dream_engine.types import Message
 
 _log = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ class ChatModel:
         self.folder = folder
         self._model = model.eval().requires_grad_(False)
         self._stop_ids = _stop_ids(model, tokenizer)
-        self._report: Report = _no_report
+        self.report: Report = _no_report
+        self.tokens_read = 0
         self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._stop_ids[0]
 
     # ---- adapters -------------------------------------------------------------------------------------------------
@@ -149,11 +151,11 @@ class ChatModel:
     @contextmanager
     def reporting(self, report: Report) -> Iterator[None]:
         """Batched work inside the block tells `report` how many rows are done, of how many."""
-        self._report = report
+        self.report = report
         try:
             yield
         finally:
-            self._report = _no_report
+            self.report = _no_report
 
     def _add(self, name: str, config: LoraConfig) -> None:
         if isinstance(self._model, PeftModel):
@@ -223,7 +225,7 @@ class ChatModel:
             for batch in by_length([len(row) for row in rows], batch_size):
                 for index, answer in zip(batch, self._continue([rows[i] for i in batch], max_new_tokens, temperature), strict=True):
                     out[index] = answer
-                self._report(len(rows) - out.count(None), len(rows))
+                self.report(len(rows) - out.count(None), len(rows))
         return [answer for answer in out if answer is not None]
 
     def _continue(self, rows: Sequence[Sequence[int]], max_new_tokens: int, temperature: float) -> list[Generated]:
@@ -296,7 +298,7 @@ class ChatModel:
         return self._head(picked)
 
     @torch.no_grad()
-    def answer_logprobs(self, rows: Sequence[Encoded], tokens_per_batch: int = 4096) -> list[list[float]]:
+    def answer_logprobs(self, rows: Sequence[Encoded], tokens_per_batch: int = 1024) -> list[list[float]]:
         """log p of each answer token of each row, nats."""
         out: list[list[float]] = [[] for _ in rows]
         for batch in by_tokens([len(row.ids) for row in rows], tokens_per_batch):
@@ -307,6 +309,7 @@ class ChatModel:
             for index, row in zip(batch, chosen, strict=True):
                 count = len(row.ids) - row.num_prompt
                 out[index], flat = flat[:count], flat[count:]
+            self.report(sum(map(bool, out)), len(rows))
         return out
 
     @torch.no_grad()
@@ -316,12 +319,14 @@ class ChatModel:
         The prompt is read once; each opener is tried on top of it and taken back.
         """
         rows = [self.encode_prompt(p) for p in prompts]
-        out = torch.zeros(len(rows), len(openers))
+        out, done = torch.zeros(len(rows), len(openers)), 0
         for batch in by_length([len(row) for row in rows], batch_size):
             state = self._prefill([rows[i] for i in batch])
             first = torch.log_softmax(self._head(state.last).float(), -1)  # (B, V)
             for column, opener in enumerate(openers):
                 out[batch, column] = self._opener_score(state, first, opener).cpu()
+            done += len(batch)
+            self.report(done, len(rows))
         return out
 
     def _opener_score(self, state: _Decoding, first: torch.Tensor, opener: Sequence[int]) -> torch.Tensor:
@@ -358,7 +363,8 @@ class ChatModel:
         return logits if not cap else torch.tanh(logits / cap) * cap
 
     def _forward(self, ids: torch.Tensor, **more: Any) -> torch.Tensor:
-        """Final hidden states (B, S, D); every pass through the layers goes through here."""
+        """Final hidden states (B, S, D); every pass through the layers goes through here, and counts its tokens, padding included."""
+        self.tokens_read += ids.numel()
         hidden: torch.Tensor = self._decoder()(input_ids=ids, **more)[0]
         return hidden
 
@@ -410,8 +416,9 @@ def load_model(source: str, device: str = "auto", dtype: str = "auto") -> ChatMo
     wanted = pick_device(device)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder or source)
+        attention = implementation(AutoConfig.from_pretrained(folder or source), wanted)
         model = AutoModelForCausalLM.from_pretrained(
-            folder or source, dtype=_pick_dtype(dtype, source), use_safetensors=True, attn_implementation=_attention(wanted)
+            folder or source, dtype=_pick_dtype(dtype, source), use_safetensors=True, attn_implementation=attention
         )
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
@@ -430,11 +437,6 @@ def _pick_dtype(dtype: str, source: str) -> torch.dtype:
     if dtype == "auto":
         return torch.float32 if source == "sandbox" else torch.bfloat16
     return {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
-
-
-def _attention(device: str) -> str:
-    """Eager on a CPU: at chat lengths it is three times as fast there, forward and backward, as the fused bf16 kernel."""
-    return "eager" if device == "cpu" else "sdpa"
 
 
 def _choose(logits: torch.Tensor, temperature: float) -> torch.Tensor:
