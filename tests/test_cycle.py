@@ -12,9 +12,9 @@ import pytest
 from dream_engine import cycle as cycle_module
 from dream_engine.cycle import Night, run_cycle
 from dream_engine.errors import InputError, IntegrityError
+from dream_engine.files import read_jsonl
 from dream_engine.govern.registry import folder_digest
 from dream_engine.report.page import write_report
-from dream_engine.workspace import read_jsonl
 
 Make = Callable[..., Any]
 

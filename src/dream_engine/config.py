@@ -37,15 +37,15 @@ class Lora(_Strict):
 class Commission(_Strict):
     """Cycle 1: dreams from the policy pack teach the policy."""
 
-    pairs: int = Field(440, ge=8)
-    anchors: int = Field(195, ge=0)
-    self_anchors: int = Field(650, ge=0)
+    pairs: int = Field(560, ge=8)
+    anchors: int = Field(480, ge=0)
+    self_anchors: int = Field(300, ge=0)
     answer_tokens: int = Field(10, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
-    num_train_epochs: float = Field(1.2, gt=0)
+    num_train_epochs: float = Field(1.0, gt=0)
     per_device_train_batch_size: int = Field(4, ge=1)
     ema_decay: float = Field(0.9, ge=0, lt=1)
-    anchor_weight: float = Field(1.5, gt=0)
+    anchor_weight: float = Field(1.4, gt=0)
 
 
 class Wake(_Strict):
@@ -62,14 +62,14 @@ class Wake(_Strict):
 class DreamPlan(_Strict):
     """Ω What is dreamed after a wake, and how it is rehearsed. A small one is a micro-dream."""
 
-    pairs: int = Field(110, ge=2)
-    reworded_pairs: int = Field(60, ge=0)
-    anchors: int = Field(50, ge=0)
-    self_anchors: int = Field(160, ge=0)
-    wake_rows: int = Field(80, ge=0)
-    answer_tokens: int = Field(16, ge=1)
-    refusal_tokens: int = Field(32, ge=4)
-    learning_rate: float = Field(3e-4, gt=0)
+    pairs: int = Field(170, ge=2)
+    reworded_pairs: int = Field(40, ge=0)
+    anchors: int = Field(20, ge=0)
+    self_anchors: int = Field(200, ge=0)
+    wake_rows: int = Field(40, ge=0)
+    answer_tokens: int = Field(12, ge=1)
+    refusal_tokens: int = Field(16, ge=4)
+    learning_rate: float = Field(1e-3, gt=0)
     num_train_epochs: float = Field(1.0, gt=0)
     per_device_train_batch_size: int = Field(4, ge=1)
     ema_decay: float = Field(0.9, ge=0, lt=1)

@@ -8,35 +8,36 @@ from __future__ import annotations
 
 import json
 import platform
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dream_engine import types
-from dream_engine.capture.read import read_conversations, read_texts, split
-from dream_engine.capture.texts import general_texts
 from dream_engine.config import Config
 from dream_engine.dream import imagine, mix, targets
 from dream_engine.dream.rehearse import RehearsalPlan, Rehearsed, rehearse
 from dream_engine.errors import InputError
+from dream_engine.files import read_jsonl, write_json, write_jsonl
 from dream_engine.govern.approvals import refuse_if_held
 from dream_engine.govern.registry import folder_digest
+from dream_engine.inputs import Data
 from dream_engine.judge import budgets, metrics
 from dream_engine.judge.gate import Gated, gate
-from dream_engine.judge.measure import Bench, ModelReport, kl_drift, load_measured, measure, save_measured
+from dream_engine.judge.measure import ModelReport, kl_drift, load_measured, measure, save_measured
 from dream_engine.judge.metrics import Evaluation
+from dream_engine.judge.probe import Probe, probe_scores
 from dream_engine.judge.rules import declines, is_incoherent, normalise
-from dream_engine.judge.suites import load_suite, shipped_suites, suite_digest
-from dream_engine.models.hf import ChatModel, load_model
+from dream_engine.judge.suites import suite_digest
+from dream_engine.models.hf import ChatModel, Report, load_model
 from dream_engine.policy.pack import Pack, load_pack, problems
 from dream_engine.policy.screen import RequestScreen, Screened, ScreenedDreams, by_rule, screen_answers
 from dream_engine.progress import RunLog, Show, silent
+from dream_engine.provenance import code_revision, libraries
 from dream_engine.results import gate_json, table_json
-from dream_engine.types import Blocked, Conversation, Dream, Measured, Scenario, derive_seed
-from dream_engine.workspace import Workspace, read_jsonl, write_json, write_jsonl
+from dream_engine.types import Blocked, Dream, Measured, Scenario, derive_seed
+from dream_engine.workspace import Workspace
 
 TAME_P = 0.95
 
@@ -71,6 +72,14 @@ def run_cycle(config: Config, workspace: Workspace, show: Show = silent) -> Outc
     measured = night.measure(woken, candidate)  # Ψ  numbers with intervals
     gated = night.gate(measured, drifted)  # Ψ  pure function
     return night.release(candidate, measured, gated)  #    ledger entry and alias in one transaction, then the page
+
+
+class Teachers(NamedTuple):
+    """Who answers each side of the dreams."""
+
+    harmful: targets.Teacher
+    twin: targets.Teacher
+    anchor: targets.Teacher
 
 
 class Night:
@@ -136,6 +145,12 @@ class Night:
     def seed(self, stage: str) -> int:
         return derive_seed(self.config.seed, f"{self.run_id[:3]}:{stage}")
 
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Report]:
+        """A stage that is timed, shown with an ETA, and kept in the run's events."""
+        with self.log.stage(name, lambda: self.model.tokens_read) as report, self.model.reporting(report):
+            yield report
+
     # ---- Δ wake ---------------------------------------------------------------------------------------------------
 
     def learn(self) -> str:
@@ -165,11 +180,12 @@ class Night:
             screening = screen.screen([s for pair in pairs for s in pair] + anchors)
             return list(screening.kept), list(screening.blocked)
 
-        guided = targets.Teacher(None, "base", self.pack.guidance)
-        return self._dreamed(propose, targets.Teacher(None, "base"), guided, plan.answer_tokens, 24)
+        base = targets.Teacher(None, "base")
+        teachers = Teachers(targets.Teacher(None, "base", self.pack.guidance), base, base)
+        return self._dreamed(propose, teachers, plan.answer_tokens, 24)
 
     def dreams(self, woken: str) -> list[Screened]:
-        """Ω Dreams after a wake: grammar and self-written, those that W already handles left out, T and W answering."""
+        """Ω Dreams after a wake: grammar and self-written, those that W already handles left out; T answers pairs, W the rest."""
         plan, seed = self.config.dream, self.seed("imagine")
 
         def propose(screen: RequestScreen) -> tuple[list[Scenario], list[Blocked]]:
@@ -183,20 +199,21 @@ class Night:
             screening = screen.screen(proposed, self._tame(woken, proposed), parents)
             return list(screening.kept), list(screening.blocked)
 
-        return self._dreamed(propose, targets.Teacher(woken, "W"), targets.Teacher("T", "T"), plan.answer_tokens, plan.refusal_tokens)
+        teacher = targets.Teacher("T", "T")
+        return self._dreamed(propose, Teachers(teacher, teacher, targets.Teacher(woken, "W")), plan.answer_tokens, plan.refusal_tokens)
 
-    def _dreamed(self, propose: Any, answers: targets.Teacher, refuses: targets.Teacher, answer_tokens: int, refusal_tokens: int) -> list[Screened]:
+    def _dreamed(self, propose: Any, teachers: Teachers, answer_tokens: int, refusal_tokens: int) -> list[Screened]:
         path = self.folder / "dreams.jsonl"
         if path.is_file():
             self.log.resumed("Ω dream")
             kept = [Dream.from_json(row) for row in read_jsonl(path)]
             self.counts = json.loads((self.folder / "counts.json").read_text())
             return list(screen_answers(kept, declines, _garbled).kept)
-        with self.log.stage("Ω dream: imagine and screen") as report, self.model.reporting(report):
+        with self.stage("Ω dream: imagine and screen"):
             screen = RequestScreen(self.pack, [p.text for p in self.data.bench.suites], _grammar_sample(self.pack, self.seed("overlap")))
             kept_requests, blocked = propose(screen)
-        with self.log.stage("Ω dream: answer") as report, self.model.reporting(report):
-            screened, usable = self._answered(kept_requests, answers, refuses, answer_tokens, refusal_tokens)
+        with self.stage("Ω dream: answer"):
+            screened, usable = self._answered(kept_requests, teachers, answer_tokens, refusal_tokens)
         blocked += screened.blocked
         self.counts = _counts([s.dream for s in screened.kept], blocked, usable)
         write_jsonl(self.folder / "blocked.jsonl", [b.to_json() for b in blocked])
@@ -204,14 +221,12 @@ class Night:
         write_jsonl(path, [s.dream.to_json() for s in screened.kept])
         return list(screened.kept)
 
-    def _answered(
-        self, scenarios: Sequence[Scenario], answers: targets.Teacher, refuses: targets.Teacher, answer_tokens: int, refusal_tokens: int
-    ) -> tuple[ScreenedDreams, float]:
-        harmful = [s for s in scenarios if s.side == "harmful"]
-        harmless = [s for s in scenarios if s.side != "harmful"]
+    def _answered(self, scenarios: Sequence[Scenario], teachers: Teachers, answer_tokens: int, refusal_tokens: int) -> tuple[ScreenedDreams, float]:
+        harmful, twins, anchors = ([s for s in scenarios if s.side == side] for side in ("harmful", "twin", "anchor"))
         seed = self.seed("answer")
-        declined = targets.refuse(self.model, refuses, self.pack, harmful, refusal_tokens, seed, declines)
-        answered = targets.answer(self.model, answers, harmless, answer_tokens, seed, declines)
+        declined = targets.refuse(self.model, teachers.harmful, self.pack, harmful, refusal_tokens, seed, declines)
+        answered = targets.answer(self.model, teachers.twin, twins, answer_tokens, seed, declines)
+        answered += targets.answer(self.model, teachers.anchor, anchors, answer_tokens, seed, declines)
         return screen_answers([*declined.dreams, *answered], declines, _garbled), declined.usable
 
     def _tame(self, woken: str, proposed: Sequence[Scenario]) -> frozenset[str]:
@@ -219,8 +234,6 @@ class Night:
         report = self._report(woken)
         if report.probe is None or metrics.probe_void(self._report("T").evaluation, report.evaluation):
             return frozenset()
-        from dream_engine.judge.probe import probe_scores
-
         pairs = [s for s in proposed if s.side in ("harmful", "twin")]
         with self.model.using(woken):
             p = report.probe.probabilities(probe_scores(self.model, report.probe, [[types.Message("user", s.text)] for s in pairs]))
@@ -228,37 +241,40 @@ class Night:
         return frozenset(s.twin_of for s in pairs if s.twin_of and right[s.id] and right.get(s.twin_of, False))
 
     def rehearse(self, woken: str | None, dreams: Sequence[Screened]) -> str:
-        """Ω Fits C: from T's fresh adapter when commissioning, else from a copy of W. Without dreams C is W."""
+        """Ω Fits the candidate: T's fresh adapter when commissioning, else C from a copy of W. Without dreams C is W."""
         if woken is None:
-            plan = self.config.commission
-            drawn = mix.Drawn(harmful=None, harmless=None, harmful_name="base")
-            weights = mix.MixPlan(anchor_weight=plan.anchor_weight, whole_refusals=0.2, seed=self.seed("mix"))
-            wake: list[Conversation] = []
-        else:
-            self.model.copy_adapter(woken, "C")
-            if not dreams:
-                return "C"
-            plan = self.config.dream  # type: ignore[assignment]
-            drawn = mix.Drawn(harmful="T", harmless=woken, harmful_name="T")
-            weights = mix.MixPlan(
-                self.config.dream.first_weight,
-                self.config.dream.harmful_weight,
-                plan.anchor_weight,
-                self.config.dream.wake_weight,
-                seed=self.seed("mix"),
-            )
-            wake = self.data.wake[: self.config.dream.wake_rows]
-        adapter = "C" if woken else "T"
+            return self._teach(dreams)
+        self.model.copy_adapter(woken, "C")
+        if dreams:
+            self._restore(woken, dreams)
+        return "C"
+
+    def _teach(self, dreams: Sequence[Screened]) -> str:
+        """The first policy: refusals in the pack's words, everything harmless drawn to the base."""
+        plan = self.config.commission
+        weights = mix.MixPlan(anchor_weight=plan.anchor_weight, whole_refusals=0.2, seed=self.seed("mix"))
+        drawn = mix.Drawn(harmful=None, twin=None, anchor=None, harmful_name="base")
+        fit = RehearsalPlan(
+            plan.learning_rate, plan.num_train_epochs, plan.per_device_train_batch_size, ema_decay=plan.ema_decay, seed=self.seed("rehearse")
+        )
+        self._fit("Ω rehearse", "T", lambda: mix.mix(self.model, dreams, [], drawn, weights), fit)
+        return "T"
+
+    def _restore(self, woken: str, dreams: Sequence[Screened]) -> None:
+        """The sealed policy: both sides of a pair drawn to T, plain requests and the wake rows to W."""
+        plan = self.config.dream
+        weights = mix.MixPlan(plan.first_weight, plan.harmful_weight, plan.anchor_weight, plan.wake_weight, seed=self.seed("mix"))
+        drawn = mix.Drawn(harmful="T", twin="T", anchor=woken, harmful_name="T")
         fit = RehearsalPlan(
             plan.learning_rate,
             plan.num_train_epochs,
             plan.per_device_train_batch_size,
             ema_decay=plan.ema_decay,
-            max_steps=self.config.dream.max_steps if woken else 0,
+            max_steps=plan.max_steps,
             seed=self.seed("rehearse"),
         )
-        self._fit("Ω rehearse", adapter, lambda: mix.mix(self.model, dreams, wake, drawn, weights), fit)
-        return adapter
+        wake = self.data.wake[: plan.wake_rows]
+        self._fit("Ω rehearse", "C", lambda: mix.mix(self.model, dreams, wake, drawn, weights), fit)
 
     def _fit(self, stage: str, adapter: str, rows: Any, plan: RehearsalPlan) -> None:
         """Trains an adapter, or loads it when this run has trained it before. A killed fit goes on from its checkpoint."""
@@ -267,10 +283,10 @@ class Night:
             self.log.resumed(stage)
             self.model.load_adapter(adapter, folder)
             return
-        with self.log.stage(f"{stage}: prepare"):
+        with self.stage(f"{stage}: prepare"):
             made = rows()
         checkpoint = self.folder / f"checkpoint-{adapter}.safetensors"
-        with self.log.stage(stage) as report:
+        with self.stage(stage) as report:
             fitted: Rehearsed = rehearse(self.model, adapter, made, plan, checkpoint, report)
         self.model.save_adapter(adapter, folder)
         write_json(cost, asdict(fitted))
@@ -284,7 +300,7 @@ class Night:
             c = self._report(candidate, "C")
             return budgets.Measurements(c.evaluation, base=self._base(), critical=self.pack.critical, seed=self.config.seed)
         t, w, c = self._report("T"), self._report(woken), self._report(candidate)
-        with self.log.stage("Ψ measure: KL(W‖C)"):
+        with self.stage("Ψ measure: KL(W‖C)"):
             kl: Measured = kl_drift(self.model, woken, candidate, self.data.bench, w.answers, self.config.seed)
         return budgets.Measurements(
             c.evaluation, None, t.evaluation, w.evaluation, self._anchor(t).evaluation, kl, None, self.pack.critical, self.config.seed
@@ -308,15 +324,18 @@ class Night:
         if path.is_file():
             return load_measured(path)
         probe = None if name in ("T",) or self.commissioning else self._report("T").probe
-        with self.log.stage(f"Ψ measure {name}") as report, self.model.reporting(report):
-            measured = measure(self.model, adapter, name, self.data.bench, probe, lengths=name in ("W", "C") and not self.commissioning)
+        measured = self.measured(adapter, name, probe, lengths=name in ("W", "C") and not self.commissioning)
         save_measured(measured, path, self.config.judge.store_answers, self.data.bench.suites)
         return measured
+
+    def measured(self, adapter: str, name: str, probe: Probe | None, lengths: bool) -> ModelReport:
+        """One adapter measured on this cycle's bench, part by part."""
+        return measure(self.model, adapter, name, self.data.bench, probe, lengths, lambda part: self.stage(f"Ψ measure {name}: {part}"))
 
     def _base(self) -> Evaluation:
         from dream_engine.judge.measure import general_losses
 
-        with self.log.stage("Ψ measure base"), self.model.using(None):
+        with self.stage("Ψ measure base"), self.model.using(None):
             return Evaluation("base", (), general=general_losses(self.model, self.data.bench.general))
 
     def _anchor(self, teacher: ModelReport) -> ModelReport:
@@ -328,8 +347,7 @@ class Night:
         if path.is_file():
             return load_measured(path)
         self.model.load_adapter("A", self.workspace.registry.verified(anchor))
-        with self.log.stage("Ψ measure anchor") as report, self.model.reporting(report):
-            measured = measure(self.model, "A", "anchor", self.data.bench, teacher.probe, lengths=False)
+        measured = self.measured("A", "anchor", teacher.probe, lengths=False)
         save_measured(measured, path, self.config.judge.store_answers, self.data.bench.suites)
         return measured
 
@@ -397,74 +415,6 @@ class Night:
         }
 
 
-@dataclass(frozen=True)
-class Data:
-    """Everything that a cycle reads: wake rows and the bench that every model is measured on."""
-
-    wake: list[Conversation]
-    bench: Bench
-
-    @classmethod
-    def read(cls, config: Config) -> Data:
-        """Reads wake data, held-out rows, suites and general text.
-
-        Raises:
-            InputError: a file is missing, empty or malformed.
-        """
-        wake, user = _wake_and_heldout(config)
-        own = config.judge.suites
-        suites = [p for s in own for p in load_suite(s.path, s.side, s.column)] if own else suites_for(config.model.name)
-        missing = {"harmful", "twin", "anchor"} - {p.side for p in suites}
-        if missing:
-            raise InputError(f"judge.suites has no {', '.join(sorted(missing))} side; give all three or leave it empty for the shipped suites")
-        text = config.judge.general_text
-        general = read_texts(text, 1200, 12) if text else general_texts(config.model.name)
-        return cls(wake, Bench(tuple(suites), tuple(user), tuple(general), config.judge.answer_tokens))
-
-    @property
-    def bench_digest(self) -> str:
-        bench = self.bench
-        user = [[c.id, c.answer] for c in bench.user]
-        return types.digest([suite_digest(list(bench.suites)), user, list(bench.general), bench.answer_tokens])
-
-
-def _wake_and_heldout(config: Config) -> tuple[list[Conversation], list[Conversation]]:
-    wake = config.wake
-    if wake.data is None:
-        return [], read_conversations(wake.heldout) if wake.heldout else []
-    rows = read_conversations(wake.data)
-    if wake.heldout:
-        return rows, read_conversations(wake.heldout)
-    return split(rows, wake.heldout_rows, derive_seed(config.seed, "heldout"))
-
-
-def suites_for(model_name: str) -> list[types.Prompt]:
-    """The shipped suites; the sandbox model has its own, in the language it was taught."""
-    if model_name == "sandbox":
-        from dream_engine.models.sandbox import sandbox_suites
-
-        return sandbox_suites()
-    return shipped_suites()
-
-
-def code_revision() -> dict[str, Any]:
-    """Version, and commit with dirty flag when the package runs from a checkout."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=5)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    return {"version": version("dream-engine"), "commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-
-
-def libraries() -> dict[str, str]:
-    return {name: version(name) for name in ("torch", "transformers", "peft", "safetensors", "apsw")}
-
-
 def _run_id(config: Config, workspace: Workspace, data: Data, pack: Pack) -> str:
     """`001-ab12cd34`: number of the cycle, and a digest of all its inputs, so that the same command finds its killed run."""
     ended = {e.body["run"] for kind in ("cycle", "promote") for e in workspace.ledger.entries(kind) if "run" in e.body}
@@ -526,8 +476,7 @@ def gate_adapter(config: Config, workspace: Workspace, adapter: Path, show: Show
     log = RunLog(workspace.root / "gate-events.jsonl", show)
     night = Night(config, workspace, "gate", log, model, pack, data)
     teacher = night._report("T")
-    with log.stage("Ψ measure C") as report, model.reporting(report):
-        candidate = measure(model, "C", "C", data.bench, teacher.probe, lengths=False)
+    candidate = night.measured("C", "C", teacher.probe, lengths=False)
     m = budgets.Measurements(
         candidate.evaluation, teacher=teacher.evaluation, anchor=night._anchor(teacher).evaluation, critical=pack.critical, seed=config.seed
     )

@@ -30,9 +30,9 @@ class RunLog:
         self.stages: list[dict[str, Any]] = []
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        """A stage that runs; yields the callback that reports (done, total)."""
-        begun = time.monotonic()
+    def stage(self, name: str, tokens: Callable[[], int] = int) -> Iterator[Callable[[int, int], None]]:
+        """A stage that runs; yields the callback that reports (done, total). `tokens` counts what the model has read so far."""
+        begun, read = time.monotonic(), tokens()
         self._show(name, 0, 1, None)
 
         def report(done: int, total: int) -> None:
@@ -40,14 +40,14 @@ class RunLog:
             self._show(name, done, total, spent / done * (total - done) if done else None)
 
         yield report
-        self._note(name, time.monotonic() - begun)
+        self._note(name, time.monotonic() - begun, tokens() - read)
 
     def resumed(self, name: str) -> None:
         """A stage whose result was already there."""
         self._show(f"{name} (done before)", 1, 1, 0.0)
 
-    def _note(self, name: str, seconds: float) -> None:
-        event = {"stage": name, "seconds": round(seconds, 2)}
+    def _note(self, name: str, seconds: float, tokens: int) -> None:
+        event = {"stage": name, "seconds": round(seconds, 2), "tokens": tokens, "tokens_per_s": round(tokens / max(seconds, 1e-9), 1)}
         self.stages.append(event)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:

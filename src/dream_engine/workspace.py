@@ -1,13 +1,9 @@
-"""A workspace folder: the ledger, the registry, the runs and the cached evaluations; and files that are whole or absent."""
+"""A workspace folder: the ledger, the registry, the runs and the cached evaluations."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dream_engine.errors import StorageError
 from dream_engine.govern.ledger import Ledger
@@ -48,33 +44,3 @@ class Workspace:
     def evaluation(self, weights: str, bench: str) -> Path:
         """Where the evaluation of these weights on this bench is kept, so that T is measured once."""
         return self.root / "evals" / f"{weights[:16]}-{bench[:16]}.jsonl"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes beside the place and renames, so that a kill leaves the old file or the new one.
-
-    Raises:
-        StorageError: the disk refused.
-    """
-    scratch = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error}") from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_whole(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def read_jsonl(path: Path) -> list[Any]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -34,7 +34,8 @@ class Drawn:
     """Which adapter's distribution each kind of row is drawn to; None is the base. `harmful` applies to its own answers only."""
 
     harmful: str | None
-    harmless: str | None
+    twin: str | None
+    anchor: str | None
     harmful_name: str
 
 
@@ -42,14 +43,16 @@ def mix(model: ChatModel, dreams: Sequence[Screened], wake: Sequence[Conversatio
     """Training rows of one rehearsal.
 
     Harmful dreams go to the teacher's distribution where the words are its own and to plain cross-entropy where they are the
-    pack's; harmless ones and wake rows go to `drawn.harmless`, so that what the user taught is held in place, not relearned.
+    pack's; twins to `drawn.twin`, which keeps the boundary where it was; anchors and wake rows to `drawn.anchor`, so that what
+    the user taught is held in place, not relearned.
     """
     rng = random.Random(plan.seed)
-    own, forms, harmless = _sorted_out([s.dream for s in dreams], drawn.harmful_name)
+    own, forms, twins, anchors = _sorted_out([s.dream for s in dreams], drawn.harmful_name)
     rows = _soft_rows(model, drawn.harmful, [_opening(_encode(model, d), rng, plan) for d in own], plan.harmful_weight, plan.first_weight)
     rows += [Row(_opening(_encode(model, d), rng, plan), plan.harmful_weight, plan.first_weight) for d in forms]
-    rows += _soft_rows(model, drawn.harmless, [_encode(model, d) for d in harmless], plan.anchor_weight, plan.first_weight)
-    rows += _soft_rows(model, drawn.harmless, [_wake(model, c, plan) for c in wake], plan.wake_weight, 1.0)
+    rows += _soft_rows(model, drawn.twin, [_encode(model, d) for d in twins], plan.anchor_weight, plan.first_weight)
+    rows += _soft_rows(model, drawn.anchor, [_encode(model, d) for d in anchors], plan.anchor_weight, plan.first_weight)
+    rows += _soft_rows(model, drawn.anchor, [_wake(model, c, plan) for c in wake], plan.wake_weight, 1.0)
     return rows
 
 
@@ -58,10 +61,13 @@ def wake_rows(model: ChatModel, wake: Sequence[Conversation]) -> list[Row]:
     return [Row(model.encode(c.prompt, c.answer)) for c in wake]
 
 
-def _sorted_out(dreams: Sequence[Dream], teacher: str) -> tuple[list[Dream], list[Dream], list[Dream]]:
-    harmful = [d for d in dreams if d.scenario.side == "harmful"]
-    own = [d for d in harmful if d.answered_by == teacher]
-    return own, [d for d in harmful if d.answered_by != teacher], [d for d in dreams if d.scenario.side != "harmful"]
+def _sorted_out(dreams: Sequence[Dream], teacher: str) -> tuple[list[Dream], list[Dream], list[Dream], list[Dream]]:
+    """Harmful ones in the teacher's own words, harmful ones in the pack's, twins, anchors."""
+    sides: dict[str, list[Dream]] = {"harmful": [], "twin": [], "anchor": []}
+    for dream in dreams:
+        sides[dream.scenario.side].append(dream)
+    own = [d for d in sides["harmful"] if d.answered_by == teacher]
+    return own, [d for d in sides["harmful"] if d.answered_by != teacher], sides["twin"], sides["anchor"]
 
 
 def _encode(model: ChatModel, dream: Dream) -> Encoded:

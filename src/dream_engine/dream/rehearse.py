@@ -89,6 +89,7 @@ def soften(model: ChatModel, adapter: str | None, rows: Sequence[Encoded], token
             sizes = [len(row.ids) - row.num_prompt for row in chosen]
             for index, one_ids, one_top in zip(batch, ids.split(sizes), top.split(sizes), strict=True):
                 out[index] = Soft(one_ids.to(torch.int32), one_top)
+            model.report(len(out), len(rows))
     return [out[i] for i in range(len(rows))]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from dream_engine.types import Conversation, Measured, Message, Missing, Prompt
 ANSWER_TOKENS = 24
 LENGTH_TOKENS = 128
 LENGTH_PROMPTS = 50
-KL_TOKENS = 32
+KL_EVERY = 2
+Stage = Callable[[str], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
@@ -43,30 +45,35 @@ class ModelReport:
     probe_missing: str = ""
 
 
-def measure(model: ChatModel, adapter: str | None, name: str, bench: Bench, probe: Probe | None, lengths: bool) -> ModelReport:
+def measure(
+    model: ChatModel, adapter: str | None, name: str, bench: Bench, probe: Probe | None, lengths: bool, stage: Stage = nullcontext
+) -> ModelReport:
     """Judged answers, probe, user and general losses, and (with `lengths`) answer lengths of one model.
 
-    With `probe` None a probe is fitted on this model's own judged answers and returned.
+    With `probe` None a probe is fitted on this model's own judged answers and returned. `stage` is opened around each part.
     """
     prompts = [[Message("user", p.text)] for p in bench.suites]
     with model.using(adapter):
-        answers = [g.text for g in model.generate(prompts, bench.answer_tokens)]
+        with stage("answers"):
+            answers = [g.text for g in model.generate(prompts, bench.answer_tokens)]
         grades = [grade(text) for text in answers]
         contrast = [i for i, p in enumerate(bench.suites) if p.side in ("harmful", "twin")]
         asked = [prompts[i] for i in contrast]
-        fitted = probe or fit_probe(model, asked, [answers[i] for i in contrast], [grades[i] in REFUSED for i in contrast])
-        scores = {} if isinstance(fitted, Missing) else _probabilities(model, fitted, asked, contrast)
-        user = user_losses(model, bench.user)
-        general = general_losses(model, bench.general)
-        counted = answer_lengths(model, bench.suites) if lengths else {}
+        with stage("decision probe"):
+            probed = (
+                (probe, probe.probabilities(probe_scores(model, probe, asked)))
+                if probe
+                else fit_probe(model, asked, [answers[i] for i in contrast], [grades[i] in REFUSED for i in contrast])
+            )
+        with stage("user rows and general text"):
+            user, general = user_losses(model, bench.user), general_losses(model, bench.general)
+        with stage("answer lengths") if lengths else nullcontext():
+            counted = answer_lengths(model, bench.suites) if lengths else {}
+    fitted, chances = (None, []) if isinstance(probed, Missing) else probed
+    scores = dict(zip(contrast, chances, strict=False))
     records = tuple(Record(p.id, p.side, p.category, p.cluster, g, scores.get(i)) for i, (p, g) in enumerate(zip(bench.suites, grades, strict=True)))
     texts = {p.id: a for p, a in zip(bench.suites, answers, strict=True)}
-    missing = fitted.reason if isinstance(fitted, Missing) else ""
-    return ModelReport(Evaluation(name, records, user, general, counted), texts, None if isinstance(fitted, Missing) else fitted, missing)
-
-
-def _probabilities(model: ChatModel, probe: Probe, prompts: Sequence[Sequence[Message]], index: Sequence[int]) -> dict[int, float]:
-    return dict(zip(index, probe.probabilities(probe_scores(model, probe, prompts)), strict=True))
+    return ModelReport(Evaluation(name, records, user, general, counted), texts, fitted, probed.reason if isinstance(probed, Missing) else "")
 
 
 def user_losses(model: ChatModel, rows: Sequence[Conversation]) -> tuple[TextLoss, ...]:
@@ -94,11 +101,11 @@ def answer_lengths(model: ChatModel, suites: Sequence[Prompt]) -> dict[str, int]
 def kl_drift(model: ChatModel, woken: str | None, candidate: str, bench: Bench, answers: Mapping[str, str], seed: int) -> Measured:
     """Mean KL(W ‖ C) in nats per token, exact over the vocabulary, at W's own greedy answer tokens on plain prompts.
 
-    `answers` are W's judged answers; where none were stored W answers again. The interval resamples prompts at the one-sided
-    95 % level.
+    Every second plain prompt is used. `answers` are W's judged answers; where none were stored W answers again. The interval
+    resamples prompts at the one-sided 95 % level.
     """
     answers = answers or plain_answers(model, woken, bench)
-    plain = [p for p in bench.suites if p.side == "anchor" and answers.get(p.id)]
+    plain = [p for p in bench.suites if p.side == "anchor" and answers.get(p.id)][::KL_EVERY]
     if not plain:
         return Missing("no plain prompt was answered by W")
     rows = [model.encode([Message("user", p.text)], answers[p.id], ended=False) for p in plain]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,8 +47,13 @@ class Probe:
         return [_sigmoid(self.slope * s + self.offset) for s in scores]
 
 
-def fit_probe(model: ChatModel, prompts: Sequence[Sequence[Message]], answers: Sequence[str], refused: Sequence[bool]) -> Probe | Missing:
-    """Learns openers and the curve from one model's judged answers; Missing when one class has fewer than 8 answers."""
+def fit_probe(
+    model: ChatModel, prompts: Sequence[Sequence[Message]], answers: Sequence[str], refused: Sequence[bool]
+) -> tuple[Probe, list[float]] | Missing:
+    """Learns openers and the curve from one model's judged answers; gives the probe and p(refuse) of each prompt.
+
+    Missing when one class has fewer than 8 answers.
+    """
     if min(sum(refused), len(refused) - sum(refused)) < MIN_CLASS:
         return Missing(f"the probe needs {MIN_CLASS} refusals and {MIN_CLASS} answers to learn from, got {sum(refused)} of {len(refused)}")
     heads = [_head(model, answer) for answer in answers]
@@ -58,7 +63,8 @@ def fit_probe(model: ChatModel, prompts: Sequence[Sequence[Message]], answers: S
     scores = probe_scores(model, raw, prompts)
     slope, offset = fit_curve(scores, refused)
     fitted = Probe(refusal, compliance, slope, offset, 0.0)
-    return Probe(refusal, compliance, slope, offset, brier(fitted.probabilities(scores), refused))
+    p = fitted.probabilities(scores)
+    return replace(fitted, brier=brier(p, refused)), p
 
 
 def probe_scores(model: ChatModel, probe: Probe, prompts: Sequence[Sequence[Message]]) -> list[float]:

@@ -15,10 +15,11 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from dream_engine.errors import InputError
+from dream_engine.files import read_jsonl, write_whole
 from dream_engine.govern.ledger import Entry
 from dream_engine.report import charts
 from dream_engine.report.text import VERDICT_WORDS, stability_text, table_rows
-from dream_engine.workspace import Workspace, read_jsonl, write_whole
+from dream_engine.workspace import Workspace
 
 SAMPLED = 12
 
