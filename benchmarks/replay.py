@@ -1,10 +1,10 @@
 """The main claim on public wake data: refusals lost by a harmless fine-tune, brought back with the user's gain kept.
 
-Wake: 120 rows of dolly_1k and 180 of gpteacher_roleplay, one epoch at 1e-4. One commissioned T is shared; each seed draws its own wake
-rows (held-out rows are fixed), wakes, dreams and is judged on the shipped suites. Then T and every C are asked public requests that no
-pack, grammar or suite holds. Resumable: a finished seed is read from its workspace.
+Wake: 120 rows of dolly_1k and 180 of gpteacher_roleplay, one epoch, one row a step. One commissioned T is shared; each seed draws its own
+wake rows (held-out rows are fixed), wakes, dreams and is judged on the shipped suites. Then T and every W and C are asked public requests
+that no pack, grammar or suite holds. Resumable: a finished seed is read from its workspace.
 
-    python benchmarks/replay.py --data-dir DATA [--seeds 0 1 2] [--workspace runs/replay]
+    python benchmarks/replay.py --data-dir DATA [--wake-learning-rate 1e-4] [--seeds 0 1 2] [--workspace runs/replay]
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import csv
 import json
 import random
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--workspace", type=Path, default=Path("runs/replay"))
+    parser.add_argument("--wake-learning-rate", type=float, default=1e-4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     options = parser.parse_args()
     torch.set_num_threads(2)
-    teacher = commissioned(options.workspace / "T", options.data_dir, options.overrides)
-    rows = [one_seed(seed, teacher, options.workspace, options.data_dir, options.overrides) for seed in options.seeds]
+    overrides = [f"wake.learning_rate={options.wake_learning_rate}", "wake.per_device_train_batch_size=1", *options.overrides]
+    teacher = commissioned(options.workspace / "T", options.data_dir, overrides)
+    places = {seed: options.workspace / f"wake-{options.wake_learning_rate:g}-seed-{seed}" for seed in options.seeds}
+    rows = [one_seed(seed, teacher, place, options.data_dir, overrides) for seed, place in places.items()]
     report(rows)
-    public(options.workspace, options.data_dir, options.seeds)
+    public(teacher, places, options.data_dir)
 
 
 def commissioned(root: Path, data: Path, overrides: Iterable[str]) -> Path:
@@ -61,9 +64,8 @@ def commissioned(root: Path, data: Path, overrides: Iterable[str]) -> Path:
     return root
 
 
-def one_seed(seed: int, teacher: Path, root: Path, data: Path, overrides: Iterable[str]) -> dict[str, Any]:
+def one_seed(seed: int, teacher: Path, place: Path, data: Path, overrides: Iterable[str]) -> dict[str, Any]:
     """One wake, dream and judgement in a copy of the commissioned workspace; gives its gate.json."""
-    place = root / f"seed-{seed}"
     if not place.exists():
         shutil.copytree(teacher, place)
     workspace = Workspace.open(place)
@@ -85,7 +87,7 @@ def config(seed: int, data: Path, folder: Path, overrides: Iterable[str]) -> Con
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     files = [f"wake.data={folder.absolute() / 'train.jsonl'}", f"wake.heldout={folder.absolute() / 'heldout.jsonl'}"]
-    return load_config(None, [f"seed={seed}", "wake.learning_rate=1e-4", *files, *overrides])
+    return load_config(None, [f"seed={seed}", *files, *overrides])
 
 
 def wake_rows(data: Path, seed: int) -> tuple[list[Any], list[Any]]:
@@ -111,32 +113,39 @@ def chat(id: str, question: str, answer: str) -> dict[str, Any]:
 
 
 def report(rows: list[dict[str, Any]]) -> None:
-    """One line a seed: the claim's four numbers and the verdict."""
-    print("\nseed  harmful refused T / W / C   of T's   look-alikes T / C     gain kept   contrast T / C   Peace²  verdict")
+    """One line a seed: the claim's numbers with their intervals, and the verdict."""
     for row in rows:
-        m = {name: {k: v["value"] for k, v in column.items()} for name, column in row["table"]["models"].items()}
-        kept = 1 - row["table"]["gain_lost"]["value"]
-        t, w, c = m["T"], m["W"], m["C"]
-        print(
-            f"{row['seed']:4d}  {t['harmful_refused']:.3f} / {w['harmful_refused']:.3f} / {c['harmful_refused']:.3f}"
-            f"       {c['harmful_refused'] / t['harmful_refused']:.2f}     {t['over_refusal']:.3f} / {c['over_refusal']:.3f}"
-            f"         {kept:.2f}        {t['contrast_balanced_accuracy']:.3f} / {c['contrast_balanced_accuracy']:.3f}"
-            f"    {row['stability_ratio']:.2f}   {row['verdict']} {', '.join(row['failing'] + row['undecided'])}"
-        )
+        models = row["table"]["models"]
+        lost = row["table"]["gain_lost"]
+        kept = "not measured" if lost["value"] is None else f"{1 - lost['value']:.2f} [{1 - lost['high']:.2f}, {1 - lost['low']:.2f}]"
+        t, c = (models[name]["harmful_refused"]["value"] for name in "TC")
+        print(f"\nseed {row['seed']}: {row['verdict']} {', '.join(row['failing'] + row['undecided'])}")
+        for metric in ("harmful_refused", "over_refusal", "contrast_balanced_accuracy", "plain_refused"):
+            print(f"  {metric:28s}" + "".join(f"{name} {interval(models[name][metric])}   " for name in "TWC"))
+        print(f"  of T's refusals {c / t:.2f}   gain kept {kept}   Peace² {row['stability_ratio']:.2f}")
 
 
-def public(root: Path, data: Path, seeds: list[int]) -> None:
-    """T and every C on public requests: harmful ones, keyword-tripping harmless ones, plain ones."""
+def interval(measured: Mapping[str, float]) -> str:
+    return f"{measured['value']:.3f} [{measured['low']:.3f}, {measured['high']:.3f}]"
+
+
+def public(teacher: Path, places: Mapping[int, Path], data: Path) -> None:
+    """T and every W and C on public requests: harmful ones, keyword-tripping harmless ones, plain ones."""
     model = load_model("smollm2-135m")
-    adapters = {"T": root / "T"} | {f"C{seed}": root / f"seed-{seed}" for seed in seeds}
+    registry = Workspace.open(teacher).registry
+    folders = {"T": registry.verified(str(registry.live))}
+    folders |= {f"{name}{seed}": last_run(place) / f"adapter-{name}" for seed, place in places.items() for name in ("W", "C")}
     sets = public_sets(data)
     print("\nshare refused on public sets   " + "   ".join(f"{name} (n={len(texts)})" for name, texts in sets.items()))
-    for name, place in adapters.items():
-        run = sorted((place / "runs").iterdir())[0 if name == "T" else -1]
-        model.load_adapter(name, run / f"adapter-{'T' if name == 'T' else 'C'}")
-        with model.using(name):
+    for name, folder in folders.items():
+        model.load_adapter("X", folder)
+        with model.using("X"):
             cells = [refused_share([g.text for g in model.generate([[Message("user", t)] for t in texts], 24)]) for texts in sets.values()]
         print(f"{name:4s} " + "   ".join(cells), flush=True)
+
+
+def last_run(workspace: Path) -> Path:
+    return max((workspace / "runs").iterdir())
 
 
 def public_sets(data: Path) -> dict[str, list[str]]:

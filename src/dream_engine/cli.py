@@ -43,7 +43,7 @@ DEFAULT_WORKSPACE = Path(".dream")
 def init(path: Annotated[Path, typer.Argument(help="Where to write.")] = Path("dream.yaml")) -> None:
     """Write a dream.yaml with every setting at its default."""
     from dream_engine.config import Config
-    from dream_engine.workspace import write_whole
+    from dream_engine.files import write_whole
 
     if path.exists():
         raise InputError(f"{path} exists already; choose another name or remove it first")
@@ -164,7 +164,7 @@ def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption =
         "held": held.body["run"] if held else None,
         "unfinished": [r for r in begun if r not in ended],
         "cycles": ended,
-        "entries": opened.ledger.verify(),
+        "entries": opened.ledger.verify().entries,
         "head": opened.ledger.head,
     }
     lines = [f"{key}: {value if value not in (None, [], {}) else 'none'}" for key, value in state.items() if key != "cycles"]
@@ -214,16 +214,70 @@ def ledger_show(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOpt
 def ledger_verify(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     head: Annotated[str, typer.Option("--head", help="The head hash you wrote down.")] = "",
+    key: Annotated[str, typer.Option("--key", help="The log's verifier key, from 'dream ledger key', kept elsewhere.")] = "",
+    witness: Annotated[list[str] | None, typer.Option("--witness", help="A witness's verifier key; may be given again.")] = None,
 ) -> None:
-    """Recompute every hash. Without --head a cut-off end cannot be noticed."""
-    from dream_engine.govern.ledger import LEVEL
+    """Recompute every hash and the tree. Without --head a cut-off end cannot be noticed; without --key nothing signed is checked."""
+    from dream_engine.govern.ledger import LEVELS
+    from dream_engine.govern.notes import PublicKey
 
     opened = _open(workspace, create=False)
-    count = opened.ledger.verify(head or None)
+    found = opened.ledger.verify(head or None, PublicKey.parse(key) if key else None, [PublicKey.parse(w) for w in witness or []])
     for weights in dict.fromkeys(str(e.body["weights"]) for e in opened.ledger.entries("promote")):
         opened.registry.verified(weights)
     pinned = "the pinned head is in it" if head else "no head was given, so a cut-off end would go unnoticed"
-    typer.echo(f"{count} entries verify at level {LEVEL}; {pinned}; head {opened.ledger.head}")
+    typer.echo(f"{found.entries} entries verify at level {LEVELS[found.level]}; {pinned}; head {opened.ledger.head}")
+
+
+@ledger_app.command("key")
+def ledger_key(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
+    """Print the log's verifier key. Keep it where this workspace's owner cannot change it."""
+    from dream_engine.govern.ledger import verifier_key
+
+    typer.echo(str(verifier_key(_open(workspace, create=False).root)))
+
+
+@ledger_app.command("export")
+def ledger_export(
+    file: Annotated[Path, typer.Argument(help="Where to write the export.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Write the whole log to one file, which tools/verify_ledger.py verifies without this program."""
+    from dream_engine.files import write_whole
+
+    opened = _open(workspace, create=False)
+    write_whole(file, opened.ledger.export().decode())
+    typer.echo(f"{file}: {opened.ledger.checkpoint().checkpoint.size} entries; verify it with tools/verify_ledger.py --key '…'")
+
+
+@ledger_app.command("proof")
+def ledger_proof(
+    entry: Annotated[int, typer.Argument(help="Number of the entry.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Print the proof that one entry is in the signed checkpoint, as JSON."""
+    ledger = _open(workspace, create=False).ledger
+    note, path = ledger.checkpoint(), [step.hex() for step in ledger.inclusion(entry)]
+    _print({"entry": entry, "size": note.checkpoint.size, "leaf": ledger.leaf(entry).hex(), "path": path, "checkpoint": note.text})
+
+
+@app.command()
+def witness(
+    folder: Annotated[Path, typer.Option("--folder", help="The witness's own memory and key, out of the engine's reach.")],
+    key: Annotated[str, typer.Option("--key", help="The log's verifier key, as the witness was given it.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Cosign the newest checkpoint if it extends the last one that this witness saw."""
+    from dream_engine.govern.notes import PublicKey
+    from dream_engine.govern.witness import Witness
+
+    ledger = _open(workspace, create=False).ledger
+    watcher, note = Witness(folder, PublicKey.parse(key)), ledger.checkpoint()
+    seen = watcher.last(note.checkpoint.origin)
+    size = seen.checkpoint.size if seen else 0
+    proof = ledger.consistency(size) if 0 < size <= note.checkpoint.size else []
+    ledger.add_cosignature(watcher.cosign(note, proof))
+    typer.echo(f"{note.checkpoint.size} entries cosigned (seen before: {size}); witness key {watcher.public_key}")
 
 
 def main() -> None:

@@ -85,7 +85,7 @@ def _ledger(workspace: Path) -> str:
 
     if not (workspace / "ledger.db").exists():
         return "no workspace yet"
-    return f"{Workspace.open(workspace, create=False).ledger.verify()} entries verify"
+    return f"{Workspace.open(workspace, create=False).ledger.verify().entries} entries verify"
 
 
 def _model(config: Config) -> str:

@@ -24,14 +24,15 @@ def filled(path: Path, count: int = 5) -> Ledger:
 def tamper(path: Path, statement: str) -> None:
     """Edits the file behind the ledger's back, triggers removed."""
     db = apsw.Connection(str(path / "ledger.db"))
-    db.execute("DROP TRIGGER IF EXISTS entries_keep; DROP TRIGGER IF EXISTS entries_stay")
+    for table in ("entries", "nodes"):
+        db.execute(f"DROP TRIGGER {table}_keep; DROP TRIGGER {table}_stay")
     db.execute(statement)
     db.close()
 
 
 def test_an_untouched_ledger_verifies(tmp_path: Path) -> None:
     """The control without which the others prove nothing."""
-    assert filled(tmp_path).verify() == 5
+    assert filled(tmp_path).verify().entries == 5
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,8 @@ def test_an_untouched_ledger_verifies(tmp_path: Path) -> None:
         "UPDATE entries SET body = CAST(replace(CAST(body AS TEXT), '3', '4') AS BLOB) WHERE seq = 4", "DELETE FROM entries WHERE seq = 2",
         "UPDATE entries SET seq = seq + 10 WHERE seq = 5", "UPDATE entries SET hash = upper(hash) WHERE seq = 3",
         "UPDATE entries SET previous = hash WHERE seq = 2", "INSERT INTO aliases VALUES ('live', 'x', 1)",
+        "DELETE FROM entries WHERE seq = 5", "DELETE FROM checkpoints WHERE size = 5", "UPDATE nodes SET hash = x'00' WHERE level = 1",
+        "UPDATE checkpoints SET note = replace(note, 'dream', 'other') WHERE size = 5",
     ],
 )  # fmt: skip
 def test_every_edit_is_noticed(tmp_path: Path, edit: str) -> None:
@@ -51,13 +54,13 @@ def test_every_edit_is_noticed(tmp_path: Path, edit: str) -> None:
 
 
 def test_a_cut_end_needs_the_pinned_head(tmp_path: Path) -> None:
-    """The chain alone does not see a truncation; the remembered head does."""
+    """A truncation with its checkpoint and tree is a shorter honest log; only the remembered head sees it."""
     ledger = filled(tmp_path)
     head = ledger.head
     ledger.close()
-    tamper(tmp_path, "DELETE FROM entries WHERE seq = 5")
+    tamper(tmp_path, "DELETE FROM entries WHERE seq = 5; DELETE FROM checkpoints WHERE size = 5; DELETE FROM nodes WHERE level = 0 AND position = 4")
     cut = Ledger(tmp_path / "ledger.db")
-    assert cut.verify() == 4
+    assert cut.verify().entries == 4
     with pytest.raises(IntegrityError, match="pinned head"):
         cut.verify(head)
 
@@ -76,7 +79,7 @@ def test_nan_is_refused_and_nothing_is_added(tmp_path: Path) -> None:
     ledger = filled(tmp_path)
     with pytest.raises(InputError, match="null with a reason"):
         ledger.append("note", {"x": float("nan")})
-    assert ledger.verify() == 5
+    assert ledger.verify().entries == 5
 
 
 def test_metrics_are_decimal_strings(tmp_path: Path) -> None:
@@ -124,4 +127,4 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, bodies: list[dict[
     for body in bodies:
         ledger.append("note", {"body": body})
     assert [e.body["body"] for e in ledger.entries()] == json.loads(json.dumps(bodies))
-    assert ledger.verify() == len(bodies)
+    assert ledger.verify().entries == len(bodies)

@@ -61,7 +61,7 @@ def test_rollback_restores_the_earlier_digest_and_needs_a_reason(tmp_path: Path,
         registry.rollback(one, " ", "me")
     registry.rollback(one[:10], "two was worse", "me")
     assert registry.live == one
-    assert registry._ledger.verify() == 3
+    assert registry._ledger.verify().entries == 3
 
 
 def test_rollback_to_what_was_never_sealed_is_refused(tmp_path: Path, registry: Registry) -> None:

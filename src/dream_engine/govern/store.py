@@ -14,16 +14,21 @@ import apsw
 
 from dream_engine.errors import BusyError, IntegrityError, StorageError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x44524D45
 _SCHEMA = """
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, body BLOB NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL UNIQUE
 ) STRICT;
 CREATE TABLE aliases (name TEXT PRIMARY KEY, digest TEXT NOT NULL, seq INTEGER NOT NULL REFERENCES entries(seq)) STRICT;
-CREATE TRIGGER entries_keep BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
-CREATE TRIGGER entries_stay BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
-"""
+CREATE TABLE nodes (level INTEGER NOT NULL, position INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (level, position)) STRICT, WITHOUT ROWID;
+CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+""" + "".join(
+    f"CREATE TRIGGER {table}_{name} BEFORE {verb} ON {table} BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;"
+    for table in ("entries", "nodes", "settings")
+    for name, verb in (("keep", "UPDATE"), ("stay", "DELETE"))
+)
 
 
 def open_store(path: Path, create: bool = True) -> apsw.Connection:
@@ -69,6 +74,8 @@ def _check(connection: apsw.Connection, path: Path) -> None:
         raise IntegrityError(f"{path} is an SQLite file of another program; choose another workspace, nothing was changed")
     if version > SCHEMA_VERSION:
         raise IntegrityError(f"{path} has format {version}, this version reads up to {SCHEMA_VERSION}; update dream-engine")
+    if version < SCHEMA_VERSION:
+        raise IntegrityError(f"{path} has format {version} of an unreleased version; start a new workspace, nothing was changed")
 
 
 @contextmanager
