@@ -23,8 +23,8 @@ SANDBOX = {
     },
     "wake": {"learning_rate": 9e-4, "per_device_train_batch_size": 8, "num_train_epochs": 3},
     "dream": {
-        "pairs": 200, "reworded_pairs": 0, "anchors": 90, "self_anchors": 60, "wake_rows": 120, "answer_tokens": 16,
-        "learning_rate": 1e-3, "num_train_epochs": 3, "per_device_train_batch_size": 8,
+        "pairs": 440, "reworded_pairs": 0, "anchors": 40, "self_anchors": 10, "wake_rows": 30, "answer_tokens": 16,
+        "learning_rate": 9e-4, "num_train_epochs": 4, "per_device_train_batch_size": 8, "first_weight": 3.0,
     },
 }  # fmt: skip
 

@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dream_engine import cli
+from dream_engine.govern.merkle import root_from_inclusion
+from dream_engine.govern.notes import SignedCheckpoint, public_key
 from dream_engine.govern.store import exclusive
+from dream_engine.workspace import Workspace
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -175,7 +179,7 @@ def test_a_full_disk_is_exit_74(dream: Call, monkeypatch: pytest.MonkeyPatch) ->
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dream_engine.workspace.os.replace", full)
+    monkeypatch.setattr("dream_engine.files.os.replace", full)
     code, _, err = dream("init")
     assert (code, "No space left" in err) == (74, True)
 
@@ -203,6 +207,29 @@ def test_the_whole_way_through(dream: Call, sandbox_config: Callable[..., Any], 
     assert dream("rollback", state["anchor"][:12], "--by", "Ada", "--reason", "trying it")[0] == 0
     assert json.loads(dream("status", "--json")[1])["live"] == state["anchor"]
     assert dream("report", "nothing")[0] == 2
+
+
+def test_the_ledger_leaves_the_house(dream: Call, tmp_path: Path) -> None:
+    """key → verify at L1 → witness → verify at L2 → proof → export; a key that is not ours, an entry that is not there, nonsense."""
+    ledger = Workspace.open(Path(".dream")).ledger
+    for number in range(3):
+        ledger.append("note", {"number": number})
+    ledger.close()
+    key = dream("ledger", "key")[1].strip()
+    assert "level L1" in dream("ledger", "verify", "--key", key)[1]
+    code, out, err = dream("witness", "--folder", str(tmp_path / "watch"), "--key", key)
+    assert code == 0, err
+    watch = out.split("witness key ")[1].strip()
+    assert "level L2" in dream("ledger", "verify", "--key", key, "--witness", watch)[1]
+    proof = json.loads(dream("ledger", "proof", "2")[1])
+    root = root_from_inclusion(bytes.fromhex(proof["leaf"]), 1, proof["size"], [bytes.fromhex(step) for step in proof["path"]])
+    assert root == SignedCheckpoint.parse(proof["checkpoint"]).checkpoint.root
+    assert dream("ledger", "export", "log.txt")[0] == 0
+    assert Path("log.txt").read_text().startswith("dream-ledger-export/1\n")
+    stranger = str(public_key("dream-engine", Ed25519PrivateKey.generate()))
+    assert dream("ledger", "verify", "--key", stranger)[0] == 5
+    assert dream("ledger", "verify", "--key", "nonsense")[0] == 2
+    assert dream("ledger", "proof", "9")[0] == 2
 
 
 def test_doctor_finds_what_is_missing(dream: Call) -> None:

@@ -121,7 +121,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
             killed.add(stage)
             raise KeyboardInterrupt
 
-    for _ in range(12):
+    for _ in range(30):
         try:
             outcome = run_cycle(config, Workspace.open(tmp_path / "b"), kill_once)
             break

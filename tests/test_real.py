@@ -14,6 +14,7 @@ from dream_engine.cycle import Night, run_cycle
 from dream_engine.dream.rehearse import RehearsalPlan, Row, as_prompt, rehearse
 from dream_engine.judge.suites import shipped_suites
 from dream_engine.models.bundled import cache_home
+from dream_engine.policy.pack import load_pack
 from dream_engine.types import digest
 from dream_engine.workspace import Workspace
 
@@ -51,7 +52,7 @@ def real_config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 @pytest.fixture(scope="session")
 def real_root(real_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a taught T and a wake that wore it away; T is cached between sessions by its recipe."""
-    cached = cache_home() / f"test-teacher-{digest([RECIPE, PER_SIDE])[:10]}"
+    cached = cache_home() / f"test-teacher-{digest([RECIPE, PER_SIDE, load_pack().digest])[:10]}"
     root = tmp_path_factory.mktemp("real-ws")
     workspace = Workspace.open(root)
     if not (cached / "adapter_config.json").is_file():

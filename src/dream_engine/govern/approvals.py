@@ -1,4 +1,4 @@
-"""888_HOLD: a held cycle waits for a person, who approves or rejects it by name and with a reason (unsigned: level L0).
+"""888_HOLD: a held cycle waits for a person, who approves or rejects it by name and with a reason (the decision itself is not signed yet).
 
 A hold never times out. Only a commissioning hold can be approved at this level; a candidate that was frozen because it got
 less safe can be rejected, not waved through.
