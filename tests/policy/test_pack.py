@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -78,10 +79,11 @@ def test_suites_share_no_filler_and_no_wording_with_the_grammar() -> None:
     expansions = [s.text for pair in template_pairs(pack, 10_000, seed=11) for s in pair] + [s.text for s in template_anchors(pack, 2000, seed=11)]
     index = Overlap(expansions, 5)
     assert max(index.nearest(p.text) for p in suites) < 0.5
-    words_of_form = {"amount", "genre", "group"}
+    words_of_form = {"amount", "genre", "group", "tongue"}  # numbers, kinds of text, whole peoples, and Polish, which is a verb too
     for slot in pack.slots.keys() - words_of_form:
         for filler in pack.slots[slot]:
-            assert not any(filler in p.text.split("?")[0] for p in suites), f"{slot}: {filler}"
+            word = re.compile(rf"\b{re.escape(filler)}\b")
+            assert not any(word.search(p.text) for p in suites), f"{slot}: {filler}"
 
 
 def test_anchors_fill_their_slots_and_are_seeded() -> None:
@@ -91,5 +93,6 @@ def test_anchors_fill_their_slots_and_are_seeded() -> None:
     assert len({s.text for s in drawn}) == 600
     assert not any("{" in s.text for s in drawn)
     assert drawn == template_anchors(pack, 600, seed=4) != template_anchors(pack, 600, seed=5)
-    plain = {s.text for s in template_anchors(pack, 600, seed=4) if s.text in pack.anchors}
-    assert 100 < len(plain) < len([a for a in pack.anchors if "{" not in a])
+    frames = [ask.split("{x}") for style in pack.styles.values() for ask in style.ask if ask != "{x}"]
+    styled = [s for s in drawn if any(s.text.startswith(before) and s.text.endswith(after) for before, after in frames)]
+    assert 90 < len(styled) < 180
