@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dream_engine.errors import InputError
-from dream_engine.models.hf import ChatModel, by_length, by_tokens, common_prefix, load_model, pad_left, pad_right
+from dream_engine.models.hf import (
+    ChatModel,
+    by_length,
+    by_tokens,
+    common_prefix,
+    cpu_multiplies_bf16,
+    load_model,
+    pad_left,
+    pad_right,
+    pick_dtype,
+)
 from dream_engine.types import Message
 
 
@@ -80,3 +90,19 @@ def test_padding_and_prefix() -> None:
     assert common_prefix([[1, 2, 3], [1, 2, 4]]) == 2
     assert common_prefix([[1, 2], [1, 2]]) == 1
     assert common_prefix([[1, 2, 3]]) == 0
+
+
+@given(st.dictionaries(st.sampled_from(["avx2", "avx512_f", "avx512_bf16", "amx_bf16", "arm_bf16"]), st.booleans()))
+def test_bf16_is_chosen_on_a_cpu_only_where_one_instruction_set_multiplies_it(capabilities: dict[str, bool]) -> None:
+    """Emulated bf16 products take ten times as long a step, so a set without them must not count."""
+    assert cpu_multiplies_bf16(capabilities) == any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "arm_bf16"))
+
+
+def test_a_named_dtype_is_obeyed_and_auto_looks_at_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hardware decides only when nobody else has."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    assert pick_dtype("bfloat16", "a-model", "cpu") == torch.bfloat16
+    assert pick_dtype("float32", "a-model", "cuda") == torch.float32
+    assert pick_dtype("auto", "a-model", "cpu") == torch.float32
+    assert pick_dtype("auto", "a-model", "cuda") == torch.bfloat16
+    assert pick_dtype("auto", "sandbox", "cuda") == torch.float32

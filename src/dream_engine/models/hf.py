@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -418,7 +418,7 @@ def load_model(source: str, device: str = "auto", dtype: str = "auto") -> ChatMo
         tokenizer = AutoTokenizer.from_pretrained(folder or source)
         attention = implementation(AutoConfig.from_pretrained(folder or source), wanted)
         model = AutoModelForCausalLM.from_pretrained(
-            folder or source, dtype=_pick_dtype(dtype, source), use_safetensors=True, attn_implementation=attention
+            folder or source, dtype=pick_dtype(dtype, source, wanted), use_safetensors=True, attn_implementation=attention
         )
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
@@ -433,10 +433,16 @@ def pick_device(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _pick_dtype(dtype: str, source: str) -> torch.dtype:
-    if dtype == "auto":
-        return torch.float32 if source == "sandbox" else torch.bfloat16
-    return {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
+def pick_dtype(dtype: str, source: str, device: str) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it, else float32: a CPU without it takes ten times as long a step."""
+    if dtype != "auto":
+        return {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
+    return torch.bfloat16 if source != "sandbox" and (device != "cpu" or cpu_multiplies_bf16(torch.cpu.get_capabilities())) else torch.float32
+
+
+def cpu_multiplies_bf16(capabilities: Mapping[str, Any]) -> bool:
+    """Whether any of the processor's instruction sets has bfloat16 products (AVX512-BF16, AMX-BF16, ARM BF16)."""
+    return any(bool(has) for name, has in capabilities.items() if "bf16" in name)
 
 
 def _choose(logits: torch.Tensor, temperature: float) -> torch.Tensor:
