@@ -46,12 +46,13 @@ def all_layers(steps: int, batch: int) -> dict[str, float]:
 
 def fit(steps: int, batch: int, layers_from: float) -> dict[str, float]:
     """Logits at targets only, bf16 adapter with fp32 master weights, grouped attention, buckets by length."""
-    from dream_engine.dream.rehearse import RehearsalPlan, Row, as_prompt, rehearse
+    from dream_engine.dream.rehearse import RehearsalPlan, Row, rehearse
     from dream_engine.models.hf import load_model
+    from dream_engine.types import Message
 
     model = load_model("smollm2-135m")
     model.add_adapter("A", 16, 32, layers_from)
-    made = [Row(model.encode(as_prompt(q), a)) for q, a in rows(steps * batch)]
+    made = [Row(model.encode([Message("user", q)], a)) for q, a in rows(steps * batch)]
     rehearse(model, "A", made[:batch], RehearsalPlan(1e-4, per_device_train_batch_size=batch))
     begun = time.perf_counter()
     done = rehearse(model, "A", made, RehearsalPlan(1e-4, per_device_train_batch_size=batch))

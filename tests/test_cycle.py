@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+import controls
 from dream_engine import cycle as cycle_module
 from dream_engine.cycle import Night, run_cycle
+from dream_engine.dream.rehearse import RehearsalPlan
 from dream_engine.errors import InputError, IntegrityError
 from dream_engine.files import read_jsonl
 from dream_engine.govern.registry import folder_digest
@@ -42,7 +44,7 @@ def test_a_good_cycle_seals(seed: int, commissioned: Any, sandbox_config: Make) 
 def test_control_unrepaired_w_is_not_sealed(commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """C = W after a wearing wake: hold (critical compliance) or sabar (harmful refused); the sealed weights stay live."""
     live = commissioned.registry.live
-    monkeypatch.setattr(Night, "rehearse", lambda self, woken, dreams: self.model.copy_adapter(woken, "C") or "C")
+    monkeypatch.setattr(Night, "rehearse", controls.unrepaired)
     outcome = run_cycle(sandbox_config(), commissioned)
     assert outcome.gated.verdict.name == "hold"
     assert {"critical_compliance", "harmful_refused"} <= failing(outcome)
@@ -54,7 +56,7 @@ def test_control_unrepaired_w_is_not_sealed(commissioned: Any, sandbox_config: M
 
 def test_control_gain_erased_is_sabar(commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """C = T: perfectly safe, and everything the user taught is gone."""
-    monkeypatch.setattr(Night, "rehearse", lambda self, woken, dreams: self.model.copy_adapter("T", "C") or "C")
+    monkeypatch.setattr(Night, "rehearse", controls.gain_erased)
     outcome = run_cycle(sandbox_config(), commissioned)
     assert outcome.gated.verdict.name == "sabar"
     assert "user_gain_kept" in failing(outcome)
@@ -62,7 +64,7 @@ def test_control_gain_erased_is_sabar(commissioned: Any, sandbox_config: Make, m
 
 def test_control_garbled_is_not_sealed(commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise on the adapter: perplexity and KL fail."""
-    monkeypatch.setattr(Night, "rehearse", noisy)
+    monkeypatch.setattr(Night, "rehearse", controls.garbled)
     outcome = run_cycle(sandbox_config(), commissioned)
     assert outcome.gated.verdict.name in ("sabar", "hold")
     assert {"perplexity", "kl_drift"} <= failing(outcome)
@@ -70,7 +72,8 @@ def test_control_garbled_is_not_sealed(commissioned: Any, sandbox_config: Make, 
 
 def test_control_blanket_refuser_is_sabar(commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """An adapter trained to refuse everything: over-refusal and plain refusals fail, however safe it is."""
-    monkeypatch.setattr(Night, "rehearse", blanket)
+    refuser = controls.blanket(100, 90, RehearsalPlan(5e-3, 2, 8), "I can't help with hurting people. Ask me about a thing.")
+    monkeypatch.setattr(Night, "rehearse", refuser)
     outcome = run_cycle(sandbox_config(), commissioned)
     assert outcome.gated.verdict.name in ("sabar", "hold")
     assert {"over_refusal", "plain_refused"} <= failing(outcome)
@@ -181,26 +184,3 @@ def test_gate_judges_an_adapter_without_promoting(commissioned: Any, sandbox_con
     result = cycle_module.gate_adapter(sandbox_config(), commissioned, commissioned.registry.verified(live))
     assert result["verdict"] == "seal"
     assert commissioned.registry.live == live
-
-
-def noisy(self: Night, woken: str, dreams: object) -> str:
-    """Random numbers on top of W's adapter."""
-    import torch
-
-    self.model.copy_adapter(woken, "C")
-    generator = torch.Generator().manual_seed(0)
-    state = self.model.adapter_state("C")
-    self.model.set_adapter_state("C", {k: v + 3.0 * v.std() * torch.randn(v.shape, generator=generator) for k, v in sorted(state.items())})
-    return "C"
-
-
-def blanket(self: Night, woken: str, dreams: object) -> str:
-    """W's adapter, then refusals of everything, harmless questions too."""
-    from dream_engine.dream.imagine import template_anchors, template_pairs
-    from dream_engine.dream.rehearse import RehearsalPlan, Row, as_prompt, rehearse
-
-    self.model.copy_adapter(woken, "C")
-    asked = [s for pair in template_pairs(self.pack, 100, 1) for s in pair] + template_anchors(self.pack, 90, 1)
-    rows = [Row(self.model.encode(as_prompt(s.text), "I can't help with hurting people. Ask me about a thing.")) for s in asked]
-    rehearse(self.model, "C", rows, RehearsalPlan(5e-3, 2, 8))
-    return "C"

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+import controls
 from dream_engine.config import Config
 from dream_engine.cycle import Night, run_cycle
-from dream_engine.dream.rehearse import RehearsalPlan, Row, as_prompt, rehearse
+from dream_engine.dream.rehearse import RehearsalPlan
 from dream_engine.judge.suites import shipped_suites
 from dream_engine.models.bundled import cache_home
 from dream_engine.policy.pack import load_pack
@@ -88,42 +89,22 @@ def rules(outcome: Any) -> set[str]:
 
 def test_unrepaired_w_is_not_sealed(real_root: Path, real_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worn model as candidate: harmful refusals fell past the margin."""
-    outcome = controlled(real_root, tmp_path, real_config, lambda self, w, d: self.model.copy_adapter(w, "C") or "C", monkeypatch)
+    outcome = controlled(real_root, tmp_path, real_config, controls.unrepaired, monkeypatch)
     assert outcome.gated.verdict.name in ("hold", "sabar"), outcome.gated.verdict
     assert rules(outcome) & {"harmful_refused", "critical_compliance"}
 
 
 def test_garbled_is_not_sealed(real_root: Path, real_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise on the adapter: perplexity and KL fail on real text."""
-    outcome = controlled(real_root, tmp_path, real_config, garble, monkeypatch)
+    outcome = controlled(real_root, tmp_path, real_config, controls.garbled, monkeypatch)
     assert outcome.gated.verdict.name in ("hold", "sabar")
     assert {"perplexity", "kl_drift"} <= rules(outcome)
 
 
 def test_blanket_refuser_is_not_sealed(real_root: Path, real_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuses everything: look-alikes and plain questions fail, harmful requests do not."""
-    outcome = controlled(real_root, tmp_path, real_config, blanket, monkeypatch)
+    refuser = controls.blanket(40, 60, RehearsalPlan(1e-3, 1, 4), "I can't help with that.")
+    outcome = controlled(real_root, tmp_path, real_config, refuser, monkeypatch)
     assert outcome.gated.verdict.name in ("hold", "sabar")
     assert {"over_refusal", "plain_refused"} <= rules(outcome)
     assert "harmful_refused" not in rules(outcome)
-
-
-def garble(self: Night, woken: str, dreams: object) -> str:
-    import torch
-
-    self.model.copy_adapter(woken, "C")
-    generator = torch.Generator().manual_seed(0)
-    state = self.model.adapter_state("C")
-    noise = {k: torch.randn(v.shape, generator=generator).to(v.dtype) for k, v in sorted(state.items())}
-    self.model.set_adapter_state("C", {k: v + 3.0 * v.std() * noise[k] for k, v in state.items()})
-    return "C"
-
-
-def blanket(self: Night, woken: str, dreams: object) -> str:
-    from dream_engine.dream.imagine import template_anchors, template_pairs
-
-    self.model.copy_adapter(woken, "C")
-    asked = [s for pair in template_pairs(self.pack, 40, 1) for s in pair] + template_anchors(self.pack, 60, 1)
-    made = [Row(self.model.encode(as_prompt(s.text), "I can't help with that.")) for s in asked]
-    rehearse(self.model, "C", made, RehearsalPlan(1e-3, 1, 4))
-    return "C"

@@ -271,12 +271,12 @@ def witness(
     from dream_engine.govern.notes import PublicKey
     from dream_engine.govern.witness import Witness
 
-    ledger = _open(workspace, create=False).ledger
-    watcher, note = Witness(folder, PublicKey.parse(key)), ledger.checkpoint()
-    seen = watcher.last(note.checkpoint.origin)
-    size = seen.checkpoint.size if seen else 0
-    proof = ledger.consistency(size) if 0 < size <= note.checkpoint.size else []
-    ledger.add_cosignature(watcher.cosign(note, proof))
+    with _held(workspace, create=False) as opened:
+        watcher, note = Witness(folder, PublicKey.parse(key)), opened.ledger.checkpoint()
+        seen = watcher.last(note.checkpoint.origin)
+        size = seen.checkpoint.size if seen else 0
+        proof = opened.ledger.consistency(size) if 0 < size <= note.checkpoint.size else []
+        opened.ledger.add_cosignature(watcher.cosign(note, proof))
     typer.echo(f"{note.checkpoint.size} entries cosigned (seen before: {size}); witness key {watcher.public_key}")
 
 

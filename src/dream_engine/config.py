@@ -62,11 +62,11 @@ class Wake(_Strict):
 class DreamPlan(_Strict):
     """Ω What is dreamed after a wake, and how it is rehearsed. A small one is a micro-dream."""
 
-    pairs: int = Field(170, ge=2)
+    pairs: int = Field(240, ge=2)
     reworded_pairs: int = Field(40, ge=0)
     anchors: int = Field(20, ge=0)
     self_anchors: int = Field(200, ge=0)
-    wake_rows: int = Field(80, ge=0)
+    wake_rows: int = Field(120, ge=0)
     answer_tokens: int = Field(16, ge=1)
     refusal_tokens: int = Field(16, ge=4)
     learning_rate: float = Field(1e-3, gt=0)

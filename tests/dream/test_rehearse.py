@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from dream_engine.dream.rehearse import RehearsalPlan, Row, Soft, as_prompt, batch_loss, forward_kl, rehearse, schedule, soften
+from dream_engine.dream.rehearse import RehearsalPlan, Row, Soft, batch_loss, forward_kl, rehearse, schedule, soften
 from dream_engine.models.hf import ChatModel, load_model
+from dream_engine.types import Message
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def model() -> ChatModel:
 
 
 def rows(model: ChatModel, count: int = 24) -> list[Row]:
-    return [Row(model.encode(as_prompt(f"is the lamp red? {i}"), f"yes, the lamp is red. {i}")) for i in range(count)]
+    return [Row(model.encode([Message("user", f"is the lamp red? {i}")], f"yes, the lamp is red. {i}")) for i in range(count)]
 
 
 def weights(model: ChatModel) -> dict[str, torch.Tensor]:
@@ -76,7 +77,7 @@ def test_cross_entropy_is_the_models_own_answer_loss(model: ChatModel) -> None:
 def test_a_killed_fit_resumes_bit_identically(model: ChatModel, tmp_path: Path) -> None:
     """Stopped after the checkpoint of step 4 of 6, then the same call: the same bytes as a fit that was never stopped."""
     plan = RehearsalPlan(1e-2, 2, 8, ema_decay=0.9, save_steps=2, seed=3)
-    start = weights(model)
+    model.copy_adapter("A", "start")
     rehearse(model, "A", rows(model), plan)
     undisturbed = weights(model)
 
@@ -84,10 +85,10 @@ def test_a_killed_fit_resumes_bit_identically(model: ChatModel, tmp_path: Path) 
         if done == 5:
             raise KeyboardInterrupt
 
-    model.set_adapter_state("A", start)
+    model.copy_adapter("start", "A")
     with pytest.raises(KeyboardInterrupt):
         rehearse(model, "A", rows(model), plan, tmp_path / "c.safetensors", stop)
-    model.set_adapter_state("A", start)
+    model.copy_adapter("start", "A")
     resumed = rehearse(model, "A", rows(model), plan, tmp_path / "c.safetensors")
     assert resumed.steps == len(resumed.losses) == 6
     assert all(torch.equal(undisturbed[k], v) for k, v in weights(model).items())
@@ -134,7 +135,7 @@ def test_plain_peft_answers_the_same(model: ChatModel, tmp_path: Path) -> None:
 
     rehearse(model, "A", rows(model), RehearsalPlan(1e-2, 2, 8))
     model.save_adapter("A", tmp_path / "a")
-    prompts = [as_prompt("is the lamp red?"), as_prompt("how do i cut the baker?")]
+    prompts = [[Message("user", "is the lamp red?")], [Message("user", "how do i cut the baker?")]]
     with model.using("A"):
         ours = [g.text for g in model.generate(prompts, 12)]
     plain: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model.folder, dtype=torch.float32), tmp_path / "a")

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dream_engine.models.hf import ChatModel, Encoded, by_tokens
-from dream_engine.types import Message, digest
+from dream_engine.types import digest
 
 _log = logging.getLogger(__name__)
 TOP_K = 32
@@ -278,8 +278,3 @@ def _cross_entropy(logits: torch.Tensor, row: Row) -> torch.Tensor:
 
 def _fingerprint(rows: Sequence[Row], plan: RehearsalPlan) -> str:
     return digest([asdict(plan), [[row.encoded.ids, row.encoded.num_prompt, row.weight, row.first_weight] for row in rows]])
-
-
-def as_prompt(text: str) -> tuple[Message, ...]:
-    """A single user turn."""
-    return (Message("user", text),)

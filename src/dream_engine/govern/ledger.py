@@ -12,6 +12,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,18 +74,15 @@ class Ledger:
             StorageError: the disk refused; nothing was added.
         """
         key = signing_key(self.path.parent)
-        try:
-            with self._db:
-                seq, previous = self._next()
-                data = _encode(kind, {**body, **({"aliases": dict(aliases)} if aliases else {})}, self._now(), seq)
-                value = entry_hash(previous, data)
-                self._db.execute("INSERT INTO entries VALUES (?,?,?,?)", (seq, data, previous, value))
-                for name, digest in (aliases or {}).items():
-                    self._db.execute("INSERT OR REPLACE INTO aliases VALUES (?,?,?)", (name, digest, seq))
-                self._grow(seq, data)
-                self._sign(seq, key)
-        except apsw.Error as error:
-            raise as_storage_error(self.path, error) from error
+        with self._transaction():
+            seq, previous = self._next()
+            data = _encode(kind, {**body, **({"aliases": dict(aliases)} if aliases else {})}, self._now(), seq)
+            value = entry_hash(previous, data)
+            self._db.execute("INSERT INTO entries VALUES (?,?,?,?)", (seq, data, previous, value))
+            for name, digest in (aliases or {}).items():
+                self._db.execute("INSERT OR REPLACE INTO aliases VALUES (?,?,?)", (name, digest, seq))
+            self._grow(seq, data)
+            self._sign(seq, key)
         return Entry(seq, json.loads(data), previous, value)
 
     def entries(self, kind: str | None = None) -> Iterator[Entry]:
@@ -123,11 +121,15 @@ class Ledger:
         return SignedCheckpoint.parse(row[0])
 
     def add_cosignature(self, signature: Signature) -> SignedCheckpoint:
-        """Puts a witness's signature below the newest checkpoint."""
+        """Puts a witness's signature below the newest checkpoint.
+
+        Raises:
+            StorageError: the disk refused; the checkpoint is as it was.
+        """
         note = self.checkpoint()
         kept = tuple(s for s in note.signatures if (s.name, s.key_id) != (signature.name, signature.key_id))
         signed = SignedCheckpoint(note.checkpoint, (*kept, signature))
-        with self._db:
+        with self._transaction():
             self._db.execute("UPDATE checkpoints SET note=? WHERE size=?", (signed.text, note.checkpoint.size))
         return signed
 
@@ -206,6 +208,14 @@ class Ledger:
         if witnesses and not witnesses_of(note, witnesses):
             raise IntegrityError(f"{self.path}: no given witness has cosigned the newest checkpoint")
         return 2 if witnesses else 1
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            with self._db:
+                yield
+        except apsw.Error as error:
+            raise as_storage_error(self.path, error) from error
 
     def _grow(self, seq: int, data: bytes) -> None:
         for (level, at), value in merkle.appended(seq - 1, merkle.leaf_hash(data), self._node):

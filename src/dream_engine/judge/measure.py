@@ -67,10 +67,11 @@ def measure(
             )
         with stage("user rows and general text"):
             user, general = user_losses(model, bench.user), general_losses(model, bench.general)
-        with stage("answer lengths") if lengths else nullcontext():
-            counted = answer_lengths(model, bench.suites) if lengths else {}
-    fitted, chances = (None, []) if isinstance(probed, Missing) else probed
-    scores = dict(zip(contrast, chances, strict=False))
+        counted: dict[str, int] = {}
+        if lengths:
+            with stage("answer lengths"):
+                counted = answer_lengths(model, bench.suites)
+    fitted, scores = (None, {}) if isinstance(probed, Missing) else (probed[0], dict(zip(contrast, probed[1], strict=True)))
     records = tuple(Record(p.id, p.side, p.category, p.cluster, g, scores.get(i)) for i, (p, g) in enumerate(zip(bench.suites, grades, strict=True)))
     texts = {p.id: a for p, a in zip(bench.suites, answers, strict=True)}
     return ModelReport(Evaluation(name, records, user, general, counted), texts, fitted, probed.reason if isinstance(probed, Missing) else "")

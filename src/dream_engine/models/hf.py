@@ -109,10 +109,10 @@ class ChatModel:
         if outcome.unexpected_keys:
             raise InputError(f"adapter {folder} does not fit model {self.name!r}: unexpected {outcome.unexpected_keys[0]}")
 
-    def save_adapter(self, name: str, folder: Path, state: dict[str, torch.Tensor] | None = None) -> None:
+    def save_adapter(self, name: str, folder: Path) -> None:
         """Writes a plain PEFT folder; the same weights give the same bytes."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {key: value.detach().cpu().contiguous() for key, value in sorted((state or self.adapter_state(name)).items())}
+        tensors = {key: value.detach().cpu().contiguous() for key, value in sorted(self.adapter_state(name).items())}
         save_file(tensors, folder / ADAPTER_FILE, metadata={"format": "pt"})
         config = self._model.peft_config[name].to_dict()
         plain = {key: value for key, value in config.items() if _is_plain(value)}
@@ -124,9 +124,6 @@ class ChatModel:
         """The adapter's weights under PEFT's own key names."""
         state: dict[str, torch.Tensor] = get_peft_model_state_dict(self._model, adapter_name=name)
         return state
-
-    def set_adapter_state(self, name: str, state: dict[str, torch.Tensor]) -> None:
-        set_peft_model_state_dict(self._model, state, adapter_name=name)
 
     def adapter_parameters(self, name: str) -> list[torch.nn.Parameter]:
         """The trainable tensors of one adapter, in a fixed order."""
@@ -208,11 +205,9 @@ class ChatModel:
         temperature: float = 0.0,
         seed: int = 0,
         batch_size: int = 96,
-        prefix: str = "",
     ) -> list[Generated]:
         """One answer a prompt, greedy at temperature 0. Prompts are batched by length; the order of results is the order given."""
-        opener = self.tokenizer(prefix, add_special_tokens=False)["input_ids"] if prefix else []
-        return self.continue_ids([self.encode_prompt(p) + opener for p in prompts], max_new_tokens, temperature, seed, batch_size)
+        return self.continue_ids([self.encode_prompt(p) for p in prompts], max_new_tokens, temperature, seed, batch_size)
 
     @torch.no_grad()
     def continue_ids(
@@ -416,9 +411,13 @@ def load_model(source: str, device: str = "auto", dtype: str = "auto") -> ChatMo
     wanted = pick_device(device)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder or source)
-        attention = implementation(AutoConfig.from_pretrained(folder or source), wanted)
+        config = AutoConfig.from_pretrained(folder or source)
         model = AutoModelForCausalLM.from_pretrained(
-            folder or source, dtype=pick_dtype(dtype, source, wanted), use_safetensors=True, attn_implementation=attention
+            folder or source,
+            config=config,
+            dtype=pick_dtype(dtype, source, wanted),
+            use_safetensors=True,
+            attn_implementation=implementation(config, wanted),
         )
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
