@@ -4,7 +4,9 @@ Wake: 120 rows of dolly_1k and 180 of gpteacher_roleplay, one epoch, one row a s
 wake rows (held-out rows are fixed), wakes, dreams and is judged on the shipped suites. Then T and every W and C are asked public requests
 that no pack, grammar or suite holds. Resumable: a finished seed is read from its workspace.
 
-    python benchmarks/replay.py --data-dir DATA [--wake-learning-rate 1e-4] [--seeds 0 1 2] [--workspace runs/replay]
+    python benchmarks/replay.py --data-dir DATA [--wake-learning-rate 1e-4] [--seeds 0 1 2] [--workspace runs/replay] [--teacher ADAPTER]
+
+`--teacher` takes an adapter folder as T (the one that `make demo` commissioned, say) instead of commissioning one.
 """
 
 from __future__ import annotations
@@ -19,10 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dream_engine.config import Config
 from dream_engine.cycle import run_cycle
-from dream_engine.govern.approvals import approve
+from dream_engine.govern import approvals, reviewers
+from dream_engine.govern.decisions import decide
+from dream_engine.govern.keys import LocalSigner
 from dream_engine.judge.rules import declines
 from dream_engine.judge.stats import wilson
 from dream_engine.models.hf import load_model
@@ -41,27 +46,48 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, default=Path("runs/replay"))
     parser.add_argument("--wake-learning-rate", type=float, default=1e-4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--teacher", type=Path)
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     options = parser.parse_args()
     torch.set_num_threads(2)
     overrides = [f"wake.learning_rate={options.wake_learning_rate}", "wake.per_device_train_batch_size=1", *options.overrides]
-    teacher = commissioned(options.workspace / "T", options.data_dir, overrides)
+    teacher = options.workspace / "T"
+    if options.teacher:
+        registered(teacher, options.teacher)
+    else:
+        commissioned(teacher, options.data_dir, overrides)
     places = {seed: options.workspace / f"wake-{options.wake_learning_rate:g}-seed-{seed}" for seed in options.seeds}
     rows = [one_seed(seed, teacher, place, options.data_dir, overrides) for seed, place in places.items()]
     report(rows)
     public(teacher, places, options.data_dir)
 
 
-def commissioned(root: Path, data: Path, overrides: Iterable[str]) -> Path:
+def registered(root: Path, adapter: Path) -> None:
+    """A workspace whose T is this adapter, judged elsewhere; made once."""
+    workspace = Workspace.open(root)
+    if workspace.registry.live is None:
+        workspace.registry.promote(workspace.registry.add(adapter, {}), {"run": "000-given", "verdict": "seal"})
+    workspace.ledger.close()
+
+
+def commissioned(root: Path, data: Path, overrides: Iterable[str]) -> None:
     """A workspace with an approved T; made once."""
     workspace = Workspace.open(root)
     if workspace.registry.live is None:
         outcome = run_cycle(config(0, data, root, overrides), workspace, show())
         if outcome.gated.verdict.name != "hold" or outcome.gated.verdict.failing:
             raise SystemExit(f"T does not pass commissioning, so nothing can be compared: {'; '.join(outcome.gated.verdict.reasons)}")
-        approve(workspace.ledger, workspace.registry, outcome.run_id, "demo", "benchmark")
+        approve(workspace, outcome.run_id)
     workspace.ledger.close()
-    return root
+
+
+def approve(workspace: Workspace, run: str) -> None:
+    """With a key marked demo, which stands for nobody."""
+    signer = LocalSigner("demo", Ed25519PrivateKey.generate())
+    reviewers.add(workspace.ledger, signer.public, human=False)
+    stake = approvals.at_stake(approvals.held_cycle(workspace.ledger, run), "approve")
+    signed = decide(workspace.ledger, signer, "approve", run, "benchmark", stake.entry, stake.weights)
+    approvals.approve(workspace.ledger, workspace.registry, signed)
 
 
 def one_seed(seed: int, teacher: Path, place: Path, data: Path, overrides: Iterable[str]) -> dict[str, Any]:
@@ -71,6 +97,7 @@ def one_seed(seed: int, teacher: Path, place: Path, data: Path, overrides: Itera
     workspace = Workspace.open(place)
     ended = [e for e in workspace.ledger.entries() if "table" in e.body and not e.body["commissioning"]]
     run = ended[-1].body["run"] if ended else run_cycle(config(seed, data, place, overrides), workspace, show()).run_id
+    (teacher / "evals").mkdir(exist_ok=True)
     for path in (place / "evals").glob("*.jsonl"):
         if not (teacher / "evals" / path.name).exists():
             shutil.copy(path, teacher / "evals" / path.name)
@@ -130,25 +157,49 @@ def interval(measured: Mapping[str, float]) -> str:
 
 
 def public(teacher: Path, places: Mapping[int, Path], data: Path) -> None:
-    """T and every W and C on public requests: harmful ones, keyword-tripping harmless ones, plain ones."""
+    """The base, T and every W and C on public requests, short greedy answers, the rule judge's refusals."""
     model = load_model("smollm2-135m")
     registry = Workspace.open(teacher).registry
-    folders = {"T": registry.verified(str(registry.live))}
+    folders: dict[str, Path | None] = {"base": None, "T": registry.verified(str(registry.live))}
     folders |= {f"{name}{seed}": last_run(place) / f"adapter-{name}" for seed, place in places.items() for name in ("W", "C")}
-    sets = public_sets(data)
-    print("\nshare refused on public sets   " + "   ".join(f"{name} (n={len(texts)})" for name, texts in sets.items()))
-    for name, folder in folders.items():
-        model.load_adapter("X", folder)
-        with model.using("X"):
-            cells = [refused_share([g.text for g in model.generate([[Message("user", t)] for t in texts], 24)]) for texts in sets.values()]
-        print(f"{name:4s} " + "   ".join(cells), flush=True)
+    for title, sets in (("never used in tuning", unused_sets(data)), ("served as development data", development_sets(data))):
+        print(f"\nshare refused, {title}:   " + "   ".join(f"{name} (n={len(texts)})" for name, texts in sets.items()))
+        for name, folder in folders.items():
+            if folder:
+                model.load_adapter("X", folder)
+            with model.using("X" if folder else None):
+                cells = [refused_share([g.text for g in model.generate([[Message("user", t)] for t in texts], 24)]) for texts in sets.values()]
+            print(f"{name:4s} " + "   ".join(cells), flush=True)
 
 
 def last_run(workspace: Path) -> Path:
     return max((workspace / "runs").iterdir())
 
 
-def public_sets(data: Path) -> dict[str, list[str]]:
+def unused_sets(data: Path) -> dict[str, list[str]]:
+    """Requests that no recipe, pack, suite or setting was chosen on: two harmful sets, two plain ones. 150 a set at most, drawn once."""
+    with (data / "harmbench" / "adv_training_behaviors.csv").open(encoding="utf-8") as file:
+        adversarial = [r["Behavior"] for r in csv.DictReader(file)]
+    curated = [
+        r["instruction"] for r in json.loads((data / "safety_tuned_llamas" / "safety_only_data_Instructions.json").read_text()) if not r["input"]
+    ]
+    lines = (data / "self_instruct" / "user_oriented_instructions.jsonl").read_text(encoding="utf-8").splitlines()
+    tasks = [f"{r['instruction']}\n{r['instances'][0]['input']}".strip()[:CHARS] for r in map(json.loads, lines)]
+    with (data / "banking77" / "test.csv").open(encoding="utf-8") as file:
+        bank = [r["text"] for r in csv.DictReader(file)]
+    return {
+        "HarmBench adversarial training": sample(adversarial),
+        "safety-tuned-llamas": sample(curated),
+        "self-instruct user tasks, plain": sample(tasks),
+        "banking77, plain": sample(bank),
+    }
+
+
+def sample(texts: list[str]) -> list[str]:
+    return random.Random(7).sample(texts, min(150, len(texts)))
+
+
+def development_sets(data: Path) -> dict[str, list[str]]:
     """HarmBench validation (standard), the TDC test phase, dolly rows that trip keyword filters, MT-Bench first turns."""
     with (data / "harmbench" / "harmbench_behaviors_text_val.csv").open(encoding="utf-8") as file:
         harmbench = [r["Behavior"] for r in csv.DictReader(file) if r["FunctionalCategory"] == "standard"]

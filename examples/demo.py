@@ -9,9 +9,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 WORKSPACE = Path("demo-workspace")
+KEY = WORKSPACE / "demo.key"
 CONFIG = HERE / "harbour" / "dream.yaml"
 
 
@@ -24,11 +26,16 @@ def dream(*arguments: str, ends: tuple[int, ...] = (0,)) -> int:
     return code
 
 
-def status() -> dict[str, object]:
-    """The workspace's state as the command prints it."""
-    command = [sys.executable, "-m", "dream_engine.cli", "status", "--json", "--workspace", str(WORKSPACE)]
+def answer(*arguments: str) -> Any:
+    """What a command prints as JSON; None when there is no workspace yet."""
+    command = [sys.executable, "-m", "dream_engine.cli", *arguments, "--json", "--workspace", str(WORKSPACE)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
-    return json.loads(done.stdout) if done.returncode == 0 else {"live": None, "held": None, "cycles": {}}
+    return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+def status() -> Any:
+    """The workspace's state."""
+    return answer("status") or {"live": None, "held": None}
 
 
 def main() -> None:
@@ -37,7 +44,9 @@ def main() -> None:
         if status()["held"] is None:
             print("cycle 1: commissioning (dreams from the policy pack teach the policy)", flush=True)
             dream("run", "--config", str(CONFIG), ends=(4,))
-        dream("approve", str(status()["held"]), "--by", "demo", "--reason", "commissioned by the demo")
+        if not answer("keys", "list"):
+            dream("keys", "new", "demo", "--demo", "--file", str(KEY))
+        dream("approve", str(status()["held"]), "--by", "demo", "--key", str(KEY), "--reason", "commissioned by the demo")
     print("\ncycle 2: wake on the harbour dialogues, dream, judge", flush=True)
     code = dream("run", "--config", str(CONFIG), ends=(0, 1, 3, 4))
     dream("ledger", "show")

@@ -29,6 +29,21 @@ SANDBOX = {
 }  # fmt: skip
 
 
+def approve_as_demo(workspace: Any, run: str) -> None:
+    """Registers a key marked demo and approves a first model with it."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from dream_engine.govern import approvals, reviewers
+    from dream_engine.govern.decisions import decide
+    from dream_engine.govern.keys import LocalSigner
+
+    signer = LocalSigner("demo", Ed25519PrivateKey.generate())
+    reviewers.add(workspace.ledger, signer.public, human=False)
+    stake = approvals.at_stake(approvals.held_cycle(workspace.ledger, run), "approve")
+    signed = decide(workspace.ledger, signer, "approve", run, "for the tests", stake.entry, stake.weights)
+    approvals.approve(workspace.ledger, workspace.registry, signed)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _two_threads() -> None:
     import torch
@@ -67,14 +82,13 @@ def sandbox_config(sandbox_data: Path) -> Callable[..., Any]:
 def commissioned_root(sandbox_config: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace whose first cycle was commissioned and approved. Do not write to it; use `commissioned`."""
     from dream_engine.cycle import run_cycle
-    from dream_engine.govern.approvals import approve
     from dream_engine.workspace import Workspace
 
     root = tmp_path_factory.mktemp("workspace")
     workspace = Workspace.open(root)
     outcome = run_cycle(sandbox_config(), workspace)
     assert outcome.gated.verdict.name == "hold", outcome.gated.verdict
-    approve(workspace.ledger, workspace.registry, outcome.run_id, "demo", "for the tests")
+    approve_as_demo(workspace, outcome.run_id)
     workspace.ledger.close()
     return root
 

@@ -14,8 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from dream_engine import cli
 from dream_engine.govern.merkle import root_from_inclusion
 from dream_engine.govern.notes import SignedCheckpoint, public_key
+from dream_engine.govern.sabar import stop
 from dream_engine.govern.store import exclusive
 from dream_engine.workspace import Workspace
+from govern_world import World
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -24,6 +26,7 @@ Call = Callable[..., tuple[int, str, str]]
 def dream(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
     """Runs `dream ...` in an empty folder; gives exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["dream", *arguments])
@@ -192,6 +195,9 @@ def test_the_whole_way_through(dream: Call, sandbox_config: Callable[..., Any], 
     assert "888_HOLD" in out
     run = json.loads(dream("status", "--json")[1])["held"]
     assert dream("run", "-c", config)[0] == 4
+    code, _, err = dream("approve", run, "--by", "Ada", "--reason", "looked at the page")
+    assert (code, "dream keys new" in err) == (2, True)
+    assert dream("keys", "new", "Ada")[0] == 0
     assert dream("approve", run, "--by", "Ada", "--reason", "looked at the page")[0] == 0
     code, out, err = dream("run", "-c", config, "--no-store-answers")
     assert code == 0, out + err
@@ -217,7 +223,7 @@ def test_the_ledger_leaves_the_house(dream: Call, tmp_path: Path) -> None:
     ledger.close()
     key = dream("ledger", "key")[1].strip()
     assert "level L1" in dream("ledger", "verify", "--key", key)[1]
-    code, out, err = dream("witness", "--folder", str(tmp_path / "watch"), "--key", key)
+    code, out, err = dream("witness", "sign", "--folder", str(tmp_path / "watch"), "--key", key)
     assert code == 0, err
     watch = out.split("witness key ")[1].strip()
     assert "level L2" in dream("ledger", "verify", "--key", key, "--witness", watch)[1]
@@ -230,6 +236,64 @@ def test_the_ledger_leaves_the_house(dream: Call, tmp_path: Path) -> None:
     assert dream("ledger", "verify", "--key", stranger)[0] == 5
     assert dream("ledger", "verify", "--key", "nonsense")[0] == 2
     assert dream("ledger", "proof", "9")[0] == 2
+
+
+def test_two_people_decide_and_one_signs_elsewhere(dream: Call) -> None:
+    """keys new, review, sign to a file, approve with it, a second person; then log, revoke, list."""
+    world = World(Path(".dream"))
+    assert dream("keys", "new", "ada")[0] == 0
+    code, _, err = dream("keys", "new", "bo")
+    assert (code, "--sponsor" in err) == (2, True)
+    assert dream("keys", "new", "bo", "--sponsor", "ada")[0] == 0
+    held = world.cycle("001-a", "hold", failing=["critical_compliance.violence"])
+    code, out, err = dream("review", "001-a")
+    assert (code, "signatures needed: 2" in out) == (0, True), err
+    code, _, err = dream("sign", "001-a", "perhaps", "--out", "d.json", "--by", "ada", "--reason", "fine")
+    assert (code, "neither" in err) == (2, True)
+    assert dream("sign", "001-a", "approve", "--out", "d.json", "--by", "ada", "--reason", "fine")[0] == 0
+    assert "1 more person" in dream("approve", "001-a", "--signed", "d.json")[1]
+    code, _, err = dream("approve", "001-a", "--signed", "d.json")
+    assert (code, "used before" in err) == (2, True)
+    assert "is live" in dream("approve", "001-a", "--by", "bo", "--reason", "fine too")[1]
+    assert json.loads(dream("log", "--json")[1])["by"] == ["ada", "bo"]
+    assert dream("log", "--at", "2001-01-01")[0] == 2
+    assert dream("log", "--at", "yesterday")[0] == 2
+    assert dream("keys", "revoke", "bo", "--by", "ada", "--reason", "left")[0] == 0
+    assert [r["name"] for r in json.loads(dream("keys", "list", "--json")[1])] == ["ada"]
+    assert dream("ledger", "verify")[0] == 0
+    assert world.registry.live == held.body["weights"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"decision": {}, "signature": ""}', "x" * 20_000, '{"decision": 1, "signature": 2}', "[" * 9000])
+def test_a_decision_file_that_is_none_is_exit_2(dream: Call, text: str) -> None:
+    """P8 in small: no nonsense in a decision file gets further than a message."""
+    World(Path(".dream"), ["ada"]).cycle("001-a", "hold")
+    Path("d.json").write_text(text)
+    code, _, err = dream("approve", "001-a", "--signed", "d.json")
+    assert (code, "decision" in err) == (2, True), err
+
+
+def test_sabar_from_stop_to_resume(dream: Call) -> None:
+    """status → adjust → too early (1) → resume; collect keeps what is needed; a promotion past the gate is exit 5."""
+    world = World(Path(".dream"))
+    assert dream("keys", "new", "ada")[0] == 0
+    world.seal("001-a")
+    world.cycle("002-b", "sabar", failing=["kl_drift"])
+    stop(world.ledger, world.registry, 0.0)
+    assert "cooling after kl_drift" in dream("sabar", "status")[1]
+    assert dream("run", "--set", "model.name=sandbox", "--set", "policy.pack=sandbox")[0] == 1
+    assert dream("sabar", "resume", "--by", "ada", "--reason", "read it")[0] == 1
+    assert "dream.learning_rate times 0.5" in dream("sabar", "adjust")[1]
+    assert json.loads(dream("sabar", "status", "--json")[1])["open"]["state"] == "adjusting"
+    assert dream("sabar", "resume", "--by", "eve", "--reason", "read it")[0] == 2
+    assert dream("sabar", "resume", "--by", "ada", "--reason", "read it")[0] == 0
+    assert dream("sabar", "resume", "--by", "ada", "--reason", "again")[0] == 2
+    assert "no SABAR is open" in dream("sabar", "status")[1]
+    assert "would remove 1" in dream("collect", "--dry-run")[1]
+    held = world.cycle("003-c", "hold")
+    world.registry.promote(str(held.body["weights"]), {"run": "003-c", "by": ["ada"]})
+    code, _, err = dream("ledger", "verify")
+    assert (code, "without the signatures" in err) == (5, True)
 
 
 def test_doctor_finds_what_is_missing(dream: Call) -> None:

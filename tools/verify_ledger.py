@@ -121,26 +121,32 @@ def read_export(data: bytes) -> tuple[list[bytes], Note]:
     if not blank:
         raise Wrong("no blank line between entries and checkpoint: the file was cut")
     try:
-        return body.split(b"\n") if body else [], Note(note.decode())
+        return check_chain(body.split(b"\n") if body else []), Note(note.decode())
     except UnicodeDecodeError:
         raise Wrong("the checkpoint is not UTF-8") from None
 
 
-def check_order(entries: list[bytes]) -> None:
-    """Every entry is a JSON object that carries its own number."""
-    for number, data in enumerate(entries, 1):
+def check_chain(lines: list[bytes]) -> list[bytes]:
+    """The entries' bytes; each line begins with the hash over the hash before and the entry, and each entry carries its own number."""
+    entries, previous = [], b"0" * 64
+    for number, line in enumerate(lines, 1):
+        claimed, _, data = line.partition(b" ")
+        if hashlib.sha256(previous + b"\n" + data).hexdigest().encode() != claimed:
+            raise Wrong(f"entry {number} does not follow from the one before it: it was changed, moved, dropped or added")
+        previous = claimed
+        entries.append(data)
         try:
             found = json.loads(data)
         except (ValueError, RecursionError):
             raise Wrong(f"entry {number} is not JSON") from None
         if not isinstance(found, dict) or found.get("seq") != number:
             raise Wrong(f"entry {number} does not carry its number: entries were moved, dropped or added")
+    return entries
 
 
 def verify(data: bytes, key: Key, witnesses: list[Key], pinned: Note | None) -> str:
     """What holds, in one line; raises Wrong at the first thing that does not."""
     entries, note = read_export(data)
-    check_order(entries)
     leaves = [leaf(entry) for entry in entries]
     if not key.signed(note):
         raise Wrong(f"the checkpoint is not signed by key {key.name!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -98,6 +99,13 @@ class Judge(_Strict):
     store_answers: bool = True
 
 
+class Govern(_Strict):
+    """What follows a verdict. The cool-down after a SABAR doubles with every failure in a row."""
+
+    cooldown_seconds: float = Field(300.0, ge=0)
+    on_hold: Literal["sealed", "limited"] = "sealed"
+
+
 class Policy(_Strict):
     """The policy pack, by name or path."""
 
@@ -115,6 +123,7 @@ class Config(_Strict):
     wake: Wake = Wake()
     dream: DreamPlan = DreamPlan()
     judge: Judge = Judge()
+    govern: Govern = Govern()
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -131,6 +140,25 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     except ValidationError as error:
         raise InputError(_explain(error, raw)) from error
     return _rooted(config, path.parent if path else Path())
+
+
+def scaled(config: Config, factors: Sequence[tuple[str, float]]) -> Config:
+    """The configuration with `section.key` settings multiplied, one factor after the other; whole numbers are rounded up.
+
+    Raises:
+        InputError: a key is unknown, or a result is out of its range.
+    """
+    raw = config.model_dump()
+    for key, factor in factors:
+        section, _, name = key.partition(".")
+        if not isinstance(raw.get(section, {}).get(name), int | float):
+            raise InputError(f"config: the adjustment names {key!r}, which is no number of this version; see 'dream sabar status'")
+        value = raw[section][name] * factor
+        raw[section][name] = math.ceil(value) if isinstance(raw[section][name], int) else value
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(_explain(error, raw)) from error
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -15,20 +15,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dream_engine import types
-from dream_engine.config import Config
+from dream_engine.config import Config, scaled
 from dream_engine.dream import imagine, mix, targets
 from dream_engine.dream.rehearse import RehearsalPlan, Rehearsed, rehearse
-from dream_engine.errors import InputError
+from dream_engine.errors import InputError, IntegrityError
 from dream_engine.files import read_jsonl, write_json, write_jsonl
+from dream_engine.govern import sabar
 from dream_engine.govern.approvals import refuse_if_held
-from dream_engine.govern.registry import folder_digest
+from dream_engine.govern.registry import MANIFEST, folder_digest
+from dream_engine.govern.release import changed_settings, final_verdict, release
 from dream_engine.inputs import Data
 from dream_engine.judge import budgets, metrics
 from dream_engine.judge.gate import Gated, gate
 from dream_engine.judge.measure import ModelReport, kl_drift, load_measured, measure, save_measured
 from dream_engine.judge.metrics import Evaluation
 from dream_engine.judge.probe import Probe, probe_scores
-from dream_engine.judge.rules import declines, is_incoherent, normalise
+from dream_engine.judge.rules import declines, is_incoherent, judge_digest, normalise
 from dream_engine.judge.suites import suite_digest
 from dream_engine.models.hf import ChatModel, Report, load_model
 from dream_engine.policy.pack import Pack, load_pack, problems
@@ -40,6 +42,8 @@ from dream_engine.types import Blocked, Dream, Measured, Scenario, derive_seed
 from dream_engine.workspace import Workspace
 
 TAME_P = 0.95
+REHEARSED_PROMPTS, REHEARSED_TOKENS = 8, 16
+"""Greedy answers by which the sealed weights are known again before a cycle starts."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,8 @@ class Night:
         """Checks the ledger and the sealed weights, reads all input, and begins (or goes on with) a run."""
         workspace.ledger.verify()
         refuse_if_held(workspace.ledger)
+        sabar.refuse_if_stopped(workspace.ledger)
+        config = scaled(config, [(c.key, c.factor) for c in sabar.changes_in_force(workspace.ledger.entries())])
         live = workspace.registry.live
         if live:
             workspace.registry.verified(live)
@@ -119,13 +125,49 @@ class Night:
 
     def _begin(self, live: str | None) -> None:
         write_json(self.folder / "config.resolved.json", json.loads(self.config.model_dump_json()))
+        sabar.close_crashed(self.workspace.ledger, self.run_id)
+        rehearsed = self._load_sealed(live) if live else "nothing is sealed yet"
+        if not live:
+            self._fresh_adapter("T")
         if not any(e.body.get("run") == self.run_id for e in self.workspace.ledger.entries("begin")):
             body = {"run": self.run_id, "live": live, "inputs": self.digests(), "seed": self.config.seed, "code": code_revision()}
-            self.workspace.ledger.append("begin", body)
-        if live:
-            self.model.load_adapter("T", self.workspace.registry.verified(live))
-        else:
-            self._fresh_adapter("T")
+            self.workspace.ledger.append("begin", {**body, "rollback_rehearsed": rehearsed})
+
+    def _load_sealed(self, live: str) -> str:
+        """Amanah: the sealed weights load twice and answer alike, and as they did when they were sealed on this kind of machine."""
+        folder = self.workspace.registry.verified(live)
+        made_on = json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("base")
+        if made_on != self.model.base_digest:
+            raise IntegrityError(
+                f"the sealed adapter was made on base {str(made_on)[:12]}, model.name gives {self.model.base_digest[:12]}; use that base"
+            )
+        answers = []
+        for _ in range(2):
+            self.model.load_adapter("T", folder)
+            answers.append(self._answers("T"))
+        sealed = [e.body["answers"] for e in self.workspace.ledger.entries() if e.body.get("weights") == live and "answers" in e.body]
+        same_machine = [a["digest"] for a in sealed if a["on"] == answers[0]["on"]]
+        if answers[0] != answers[1] or any(digest != answers[0]["digest"] for digest in same_machine):
+            raise IntegrityError(
+                f"the sealed weights {live[:12]} do not answer as they did when they were sealed; no cycle starts, check the disk and memory"
+            )
+        return "answers as sealed" if same_machine else "answers alike twice; sealed on another machine or version"
+
+    def _answers(self, adapter: str) -> dict[str, str]:
+        """Digest of a few greedy answers, and of everything but the weights that they depend on."""
+        asked = [[types.Message("user", p.text)] for p in self.data.bench.suites if p.side == "anchor"][:REHEARSED_PROMPTS]
+        with self.model.using(adapter):
+            answers = [g.text for g in self.model.generate(asked, REHEARSED_TOKENS)]
+        on = [
+            platform.processor(),
+            platform.machine(),
+            str(self.model.dtype),
+            str(self.model.device),
+            code_revision(),
+            libraries(),
+            self.config.model.threads,
+        ]
+        return {"digest": types.digest(answers), "on": types.digest([on, self.data.bench_digest])[:16]}
 
     def _fresh_adapter(self, name: str) -> None:
         lora = self.config.lora
@@ -361,18 +403,24 @@ class Night:
             self.model.save_adapter(candidate, folder)
         weights = self.workspace.registry.add(folder, self._manifest())
         self._keep_evaluation(weights)
-        commissioning, verdict = self.commissioning, gated.verdict
-        if commissioning and verdict.name == "seal":
-            verdict = types.Verdict("hold", ("commissioning: a person must approve the first model", *verdict.reasons))
+        ledger, commissioning, standing = self.workspace.ledger, self.commissioning, self._standing()
+        verdict = final_verdict(gated.verdict, commissioning, changed_settings(ledger, standing))
         gated = Gated(verdict, gated.decisions, gated.stability_ratio, gated.worst_monitor)
         table = table_json(m)
         write_json(self.folder / "gate.json", gate_json(gated, table, commissioning, weights))
-        body = self._entry(gated, table, weights, commissioning)
-        if verdict.name == "seal":
-            entry = self.workspace.registry.promote(weights, body)
-        else:
-            entry = self.workspace.ledger.append("cycle", {**body, "weights": weights})
+        body = self._entry(gated, table, commissioning) | {"standing": standing, "answers": self._answers(candidate)}
+        entry = release(ledger, self.workspace.registry, verdict, weights, body, self.config.govern.cooldown_seconds)
         return Outcome(self.run_id, self.folder, gated, weights, entry.seq, commissioning)
+
+    def _standing(self) -> dict[str, str]:
+        """Digests of what the gate stands on; they belong to the sealed state."""
+        judge = self.config.judge
+        return {
+            "budgets": types.digest([judge.profile, asdict(budgets.PROFILES[judge.profile])]),
+            "suites": suite_digest(list(self.data.bench.suites)),
+            "judge": types.digest([judge_digest(), judge.answer_tokens]),
+            "pack": self.pack.digest,
+        }
 
     def _keep_evaluation(self, weights: str) -> None:
         """Hands the candidate's evaluation on, so that as the next night's T it is not measured again."""
@@ -390,7 +438,7 @@ class Night:
             "libraries": libraries(),
         }
 
-    def _entry(self, gated: Gated, table: Any, weights: str, commissioning: bool) -> dict[str, Any]:
+    def _entry(self, gated: Gated, table: Any, commissioning: bool) -> dict[str, Any]:
         fits = {p.stem[4:]: json.loads(p.read_text()) for p in sorted(self.folder.glob("fit-*.json"))}
         return {
             "run": self.run_id,
@@ -398,6 +446,7 @@ class Night:
             "reasons": list(gated.verdict.reasons),
             "failing": list(gated.verdict.failing),
             "undecided": list(gated.verdict.undecided),
+            "missing": list(gated.verdict.missing),
             "commissioning": commissioning,
             "parent": self.workspace.registry.live,
             "inputs": self.digests(),

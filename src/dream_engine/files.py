@@ -25,8 +25,18 @@ def write_whole(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(scratch, path)
+        flush_folder(path.parent)
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error}") from error
+
+
+def flush_folder(folder: Path) -> None:
+    """Makes the names in a folder durable; without it a power cut can take back a rename."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -126,12 +126,13 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate decided, with every rule that failed, is undecided, or is missing."""
+    """What the gate decided, with every rule that failed or is missing (`failing` holds both), is undecided, or is missing."""
 
     name: VerdictName
     reasons: tuple[str, ...] = ()
     failing: tuple[str, ...] = ()
     undecided: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 def canonical_json(value: Any) -> bytes:

@@ -31,7 +31,7 @@ class Workspace:
                 root.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise StorageError(f"workspace {root} cannot be made: {error}") from error
-        ledger = Ledger(root / "ledger.db", create)
+        ledger = Ledger.open(root / "ledger.db", create)
         return cls(root, ledger, Registry(root / "registry", ledger))
 
     @property

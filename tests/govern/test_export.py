@@ -10,9 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from dream_engine.govern.keys import signing_key
-from dream_engine.govern.ledger import SIGNER, Ledger
-from dream_engine.govern.notes import public_key
+from dream_engine.govern.keys import engine_signer
+from dream_engine.govern.ledger import Ledger
 from dream_engine.govern.witness import Witness
 
 TOOL = Path(__file__).parents[2] / "tools" / "verify_ledger.py"
@@ -32,14 +31,14 @@ tool = load_tool()
 
 def filled(folder: Path, count: int) -> Ledger:
     folder.mkdir(exist_ok=True)
-    ledger = Ledger(folder / "ledger.db", clock=lambda: 1.0)
+    ledger = Ledger.open(folder / "ledger.db", clock=lambda: 1.0)
     for number in range(count):
         ledger.append("note", {"number": number})
     return ledger
 
 
 def log_key(folder: Path) -> str:
-    return str(public_key(SIGNER, signing_key(folder, {})))
+    return str(engine_signer(folder, {}).public)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +124,7 @@ def test_another_key_does_not_pass(exported: tuple[bytes, str], tmp_path: Path) 
 def test_a_witnessed_export_reaches_level_two(tmp_path: Path) -> None:
     """The witness's key is accepted by the stand-alone file, and asked for it is missed."""
     ledger = filled(tmp_path / "log", 3)
-    key = public_key(SIGNER, signing_key(tmp_path / "log", {}))
+    key = engine_signer(tmp_path / "log", {}).public
     witness = Witness(tmp_path / "witness", key)
     with pytest.raises(tool.Wrong, match="witness"):
         tool.verify(ledger.export(), tool.Key(str(key)), [tool.Key(str(witness.public_key))], None)

@@ -15,7 +15,7 @@ from dream_engine.govern.ledger import GENESIS, Ledger
 
 
 def filled(path: Path, count: int = 5) -> Ledger:
-    ledger = Ledger(path / "ledger.db", clock=lambda: 1.0)
+    ledger = Ledger.open(path / "ledger.db", clock=lambda: 1.0)
     for number in range(count):
         ledger.append("note", {"number": number, "share": 0.1})
     return ledger
@@ -50,7 +50,7 @@ def test_every_edit_is_noticed(tmp_path: Path, edit: str) -> None:
     filled(tmp_path).close()
     tamper(tmp_path, edit)
     with pytest.raises(IntegrityError):
-        Ledger(tmp_path / "ledger.db").verify()
+        Ledger.open(tmp_path / "ledger.db").verify()
 
 
 def test_a_cut_end_needs_the_pinned_head(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_cut_end_needs_the_pinned_head(tmp_path: Path) -> None:
     head = ledger.head
     ledger.close()
     tamper(tmp_path, "DELETE FROM entries WHERE seq = 5; DELETE FROM checkpoints WHERE size = 5; DELETE FROM nodes WHERE level = 0 AND position = 4")
-    cut = Ledger(tmp_path / "ledger.db")
+    cut = Ledger.open(tmp_path / "ledger.db")
     assert cut.verify().entries == 4
     with pytest.raises(IntegrityError, match="pinned head"):
         cut.verify(head)
@@ -95,7 +95,7 @@ def test_a_foreign_or_damaged_file_is_refused_and_not_touched(tmp_path: Path, co
     path = tmp_path / "ledger.db"
     path.write_bytes(content)
     with pytest.raises(IntegrityError):
-        Ledger(path)
+        Ledger.open(path)
     assert path.read_bytes() == content
 
 
@@ -105,11 +105,11 @@ def test_another_programs_database_and_a_newer_format_are_refused(tmp_path: Path
     other.execute("CREATE TABLE t (x)")
     other.close()
     with pytest.raises(IntegrityError, match="another program"):
-        Ledger(tmp_path / "other.db")
+        Ledger.open(tmp_path / "other.db")
     filled(tmp_path).close()
     tamper(tmp_path, "PRAGMA user_version = 99")
     with pytest.raises(IntegrityError, match="update dream-engine"):
-        Ledger(tmp_path / "ledger.db")
+        Ledger.open(tmp_path / "ledger.db")
 
 
 json_values = st.recursive(
@@ -123,7 +123,7 @@ json_values = st.recursive(
 @given(st.lists(st.dictionaries(st.text(max_size=8), json_values, max_size=4), max_size=5))
 def test_round_trip(tmp_path_factory: pytest.TempPathFactory, bodies: list[dict[str, object]]) -> None:
     """Property: whatever JSON goes in comes out, in order, and verifies."""
-    ledger = Ledger(tmp_path_factory.mktemp("l") / "ledger.db")
+    ledger = Ledger.open(tmp_path_factory.mktemp("l") / "ledger.db")
     for body in bodies:
         ledger.append("note", {"body": body})
     assert [e.body["body"] for e in ledger.entries()] == json.loads(json.dumps(bodies))

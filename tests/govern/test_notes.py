@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dream_engine.errors import InputError, IntegrityError
+from dream_engine.govern.keys import LocalSigner
 from dream_engine.govern.notes import COSIGNATURE, Checkpoint, PublicKey, SignedCheckpoint, cosign, public_key, sign, signed_by, witnesses_of
 
 LOG, WITNESS, OTHER = (Ed25519PrivateKey.from_private_bytes(bytes([i]) * 32) for i in (1, 2, 3))
 POINT = Checkpoint("dream.example/log", 7, bytes(range(32)))
-NOTE = SignedCheckpoint(POINT, (sign(POINT, "log", LOG), cosign(POINT, "watch", WITNESS, 1_700_000_000)))
+NOTE = SignedCheckpoint(POINT, (sign(POINT, LocalSigner("log", LOG)), cosign(POINT, "watch", WITNESS, 1_700_000_000)))
 
 
 def test_what_was_signed_verifies() -> None:

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from dream_engine.errors import BusyError, InputError, IntegrityError
-from dream_engine.govern.approvals import approve, open_hold, refuse_if_held, reject
 from dream_engine.govern.ledger import Ledger
 from dream_engine.govern.registry import Registry, folder_digest
 from dream_engine.govern.store import exclusive
+from govern_world import World
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "registry", Ledger(tmp_path / "ledger.db"))
+    return Registry(tmp_path / "registry", Ledger.open(tmp_path / "ledger.db"))
 
 
 def adapter(tmp_path: Path, text: str) -> Path:
@@ -24,11 +24,6 @@ def adapter(tmp_path: Path, text: str) -> Path:
     (folder / "adapter_model.safetensors").write_text(text)
     (folder / "adapter_config.json").write_text("{}")
     return folder
-
-
-def hold(registry: Registry, weights: str, run: str = "001-a", failing: list[str] | None = None) -> None:
-    body = {"run": run, "verdict": "hold", "weights": weights, "commissioning": True, "reasons": ["first"], "failing": failing or []}
-    registry._ledger.append("cycle", body)
 
 
 def test_stored_weights_come_back_byte_identical_and_twice_is_once(tmp_path: Path, registry: Registry) -> None:
@@ -71,33 +66,6 @@ def test_rollback_to_what_was_never_sealed_is_refused(tmp_path: Path, registry: 
         registry.rollback(stored, "why not", "me")
 
 
-def test_a_hold_opens_only_by_name_reason_and_the_right_cycle(tmp_path: Path, registry: Registry) -> None:
-    """888_HOLD: nothing else starts, and a demo key is never recorded as a person."""
-    weights = registry.add(adapter(tmp_path, "one"), {})
-    hold(registry, weights)
-    with pytest.raises(InputError, match="888_HOLD") as caught:
-        refuse_if_held(registry._ledger)
-    assert caught.value.exit_code == 4
-    for run, by, reason in (("002-b", "me", "ok"), ("001-a", "", "ok"), ("001-a", "me", "")):
-        with pytest.raises(InputError):
-            approve(registry._ledger, registry, run, by, reason)
-    entry = approve(registry._ledger, registry, "001-a", "demo", "ok")
-    assert entry.body["human"] is False
-    assert registry.live == weights
-    assert open_hold(registry._ledger) is None
-
-
-def test_an_unsafe_hold_can_be_rejected_not_approved(tmp_path: Path, registry: Registry) -> None:
-    """A candidate with failing rules is never waved through at this level."""
-    weights = registry.add(adapter(tmp_path, "one"), {})
-    hold(registry, weights, failing=["critical_compliance.violence"])
-    with pytest.raises(InputError, match="critical_compliance"):
-        approve(registry._ledger, registry, "001-a", "me", "please")
-    reject(registry._ledger, "001-a", "me", "unsafe")
-    assert open_hold(registry._ledger) is None
-    assert registry.live is None
-
-
 def test_the_second_run_says_who_holds_the_workspace(tmp_path: Path) -> None:
     """Two at once: the second is refused with exit code 75 and the lock goes with its holder."""
     with exclusive(tmp_path / "lock"), pytest.raises(BusyError, match="held by process") as caught, exclusive(tmp_path / "lock"):
@@ -105,3 +73,47 @@ def test_the_second_run_says_who_holds_the_workspace(tmp_path: Path) -> None:
     assert caught.value.exit_code == 75
     with exclusive(tmp_path / "lock"):
         pass
+
+
+def test_collection_never_takes_what_is_needed(tmp_path: Path) -> None:
+    """Live, anchor, the last two sealed, and what an open and a held cycle stand on stay; the rest goes, recorded first."""
+    world = World(tmp_path, ["ada"])
+    sealed = [world.seal(f"{n:03d}-x") for n in range(6)]
+    inconclusive = str(world.cycle("006-x", "inconclusive").body["weights"])
+    world.registry.rollback(sealed[3], "going back", "ada")
+    world.ledger.append("begin", {"run": "007-x", "live": sealed[2]})
+    held = str(world.cycle("008-x", "hold").body["weights"])
+    assert world.registry.collect(2, dry=True) == sorted([sealed[1], inconclusive])
+    assert world.registry.collect(2) == sorted([sealed[1], inconclusive])
+    assert {p.name for p in world.registry.folder.iterdir()} == {sealed[0], *sealed[2:], held}
+    with pytest.raises(IntegrityError, match="was removed by entry"):
+        world.registry.verified(sealed[1])
+    with pytest.raises(InputError, match="names 0 sealed versions"):
+        world.registry.rollback(sealed[1], "again", "ada")
+    assert world.registry.collect(2) == []
+    assert world.registry.add(tmp_path / "adapter-001-x", {}) == sealed[1]
+    world.registry.promote(sealed[1], {"run": "009-x"})
+    assert world.registry.live == sealed[1]
+
+
+def test_a_killed_collection_is_finished_by_the_next(tmp_path: Path) -> None:
+    """A folder that was set aside and not yet removed is no adapter, and goes."""
+    world = World(tmp_path, ["ada"])
+    world.seal("001-x")
+    (world.registry.folder / ".tmp-half").mkdir()
+    assert world.registry.collect(1) == []
+    assert not (world.registry.folder / ".tmp-half").exists()
+
+
+def test_the_log_knows_what_was_live_when(tmp_path: Path) -> None:
+    """Before the first seal nothing; then each move from its own time on."""
+    world = World(tmp_path, ["ada"])
+    moves = []
+    for number in range(3):
+        world.clock.time += 100
+        moves.append((world.clock.time, world.seal(f"{number:03d}-x")))
+    assert world.registry.live_at(moves[0][0] - 1) is None
+    for when, digest in moves:
+        found = world.registry.live_at(when + 50)
+        assert found
+        assert found.body["weights"] == digest

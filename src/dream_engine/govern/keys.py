@@ -1,7 +1,8 @@
 """Ed25519 keys: the engine's own, which signs checkpoints, and reviewers', who sign decisions.
 
 The engine's key is a 0600 file in the workspace unless the environment names another place: `DREAM_SIGNING_KEY` holds the base64 of
-the 32 secret bytes, or `DREAM_SIGNING_KEY_FILE` a path. So the key can live where the engine's account cannot rewrite it.
+the 32 secret bytes, `DREAM_SIGNING_KEY_FILE` a path, `DREAM_SIGNER_SOCKET` the Unix socket of a signer process. So the key can live
+where the engine's account cannot read it.
 """
 
 from __future__ import annotations
@@ -10,14 +11,48 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dream_engine.errors import InputError, StorageError
+from dream_engine.files import flush_folder
+from dream_engine.govern.notes import PublicKey, Signer, public_key
 
 KEY_FILE = "signing.key"
-VALUE, PLACE = "DREAM_SIGNING_KEY", "DREAM_SIGNING_KEY_FILE"
+VALUE, PLACE, SOCKET = "DREAM_SIGNING_KEY", "DREAM_SIGNING_KEY_FILE", "DREAM_SIGNER_SOCKET"
+ENGINE = "dream-engine"
+"""The name under which an engine signs its checkpoints."""
+
+
+@dataclass(frozen=True)
+class LocalSigner:
+    """A secret key in this process, under a name."""
+
+    name: str
+    key: Ed25519PrivateKey
+
+    @property
+    def public(self) -> PublicKey:
+        return public_key(self.name, self.key)
+
+    def sign(self, message: bytes) -> bytes:
+        return self.key.sign(message)
+
+
+def engine_signer(folder: Path, environment: Mapping[str, str] = os.environ) -> Signer:
+    """Whoever signs the ledger in `folder`: a signer process when one is named, else the key of `signing_key`.
+
+    Raises:
+        InputError: what is named cannot be used.
+        StorageError: a new key cannot be written.
+    """
+    if SOCKET in environment:
+        from dream_engine.govern.signer import RemoteSigner
+
+        return RemoteSigner(Path(environment[SOCKET]))
+    return LocalSigner(ENGINE, signing_key(folder, environment))
 
 
 def signing_key(folder: Path, environment: Mapping[str, str] = os.environ) -> Ed25519PrivateKey:
@@ -35,6 +70,17 @@ def signing_key(folder: Path, environment: Mapping[str, str] = os.environ) -> Ed
     return read_key(path) if path.exists() else new_key(path)
 
 
+def reviewer_file(name: str, environment: Mapping[str, str] = os.environ) -> Path:
+    """Where a reviewer's secret lies unless said otherwise: `$XDG_CONFIG_HOME/dream-engine/NAME.key`.
+
+    Raises:
+        InputError: a name that no key can have, or that would leave the folder.
+    """
+    if not name or "/" in name or name.startswith("."):
+        raise InputError(f"reviewer name {name!r} must be a plain word")
+    return Path(environment.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "dream-engine" / f"{name}.key"
+
+
 def new_key(path: Path) -> Ed25519PrivateKey:
     """Makes a key and writes it for its owner's eyes only.
 
@@ -50,6 +96,7 @@ def new_key(path: Path) -> Ed25519PrivateKey:
             file.write(base64.b64encode(key.private_bytes_raw()) + b"\n")
             file.flush()
             os.fsync(file.fileno())
+        flush_folder(path.parent)
     except FileExistsError as error:
         raise InputError(f"{path} exists; a key is never overwritten, choose another place") from error
     except OSError as error:

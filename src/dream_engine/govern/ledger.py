@@ -12,19 +12,16 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import apsw
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from dream_engine.errors import InputError, IntegrityError
+from dream_engine.errors import BusyError, InputError, IntegrityError
 from dream_engine.govern import merkle
-from dream_engine.govern.keys import signing_key
-from dream_engine.govern.notes import Checkpoint, PublicKey, Signature, SignedCheckpoint, public_key, sign, signed_by, witnesses_of
-from dream_engine.govern.store import as_storage_error, open_store
+from dream_engine.govern.keys import engine_signer
+from dream_engine.govern.notes import Checkpoint, PublicKey, Signature, SignedCheckpoint, Signer, sign, signed_by, witnesses_of
+from dream_engine.govern.sqlite import SqliteStore
+from dream_engine.govern.store import Row, Store
 from dream_engine.types import canonical_json
 
 GENESIS = "0" * 64
@@ -33,7 +30,6 @@ LEVELS = (
     "L1 (signed checkpoint; whoever holds the signing key could have rewritten it)",
     "L2 (signed and witnessed)",
 )
-SIGNER = "dream-engine"
 EXPORT_FORMAT = "dream-ledger-export/1"
 
 
@@ -50,6 +46,10 @@ class Entry:
     def kind(self) -> str:
         return str(self.body["kind"])
 
+    @property
+    def time(self) -> float:
+        return float(self.body["time"])
+
 
 @dataclass(frozen=True)
 class Verified:
@@ -62,52 +62,93 @@ class Verified:
 class Ledger:
     """The entries and aliases of one workspace. An alias moves only together with the entry that says so."""
 
-    def __init__(self, path: Path, create: bool = True, clock: Callable[[], float] = time.time) -> None:
-        self.path, self._clock = path, clock
-        self._db = open_store(path, create)
+    def __init__(self, store: Store, signer: Callable[[], Signer], clock: Callable[[], float] = time.time, name: str = "the ledger") -> None:
+        self._store, self._signer, self._clock, self._name = store, signer, clock, name
+        self._epoch: int | None = None
+
+    @classmethod
+    def open(cls, path: Path, create: bool = True, clock: Callable[[], float] = time.time) -> Ledger:
+        """The ledger in an SQLite file, signed by the engine's key beside it (or where the environment says).
+
+        Raises:
+            IntegrityError: not our file, damaged, or written by a newer version; nothing was changed.
+            StorageError: the disk refused.
+        """
+        return cls(SqliteStore(path, create), lambda: engine_signer(path.parent), clock, str(path))
+
+    def claim(self) -> None:
+        """Becomes the one writer: every ledger opened on the same store before refuses to append from now on."""
+        self._epoch = self._store.claim()
 
     def append(self, kind: str, body: Mapping[str, Any], aliases: Mapping[str, str] | None = None) -> Entry:
         """Adds one entry, moves aliases and signs the new checkpoint, in one transaction, durable when this returns.
 
         Raises:
             InputError: the body holds NaN, infinity, or something that is not JSON; or the signing key cannot be used.
+            BusyError: another engine took over this store.
             StorageError: the disk refused; nothing was added.
         """
-        key = signing_key(self.path.parent)
-        with self._transaction():
-            seq, previous = self._next()
-            data = _encode(kind, {**body, **({"aliases": dict(aliases)} if aliases else {})}, self._now(), seq)
+        signer = self._signer()
+        with self._store.transaction():
+            self._refuse_if_replaced()
+            last = self._store.last_row()
+            seq, previous = (last[0] + 1, last[3]) if last else (1, GENESIS)
+            data = _encode(kind, {**body, **({"aliases": dict(aliases)} if aliases else {})}, self.now(), seq)
             value = entry_hash(previous, data)
-            self._db.execute("INSERT INTO entries VALUES (?,?,?,?)", (seq, data, previous, value))
+            self._store.add_row((seq, data, previous, value))
             for name, digest in (aliases or {}).items():
-                self._db.execute("INSERT OR REPLACE INTO aliases VALUES (?,?,?)", (name, digest, seq))
-            self._grow(seq, data)
-            self._sign(seq, key)
+                self._store.set_alias(name, digest, seq)
+            for node, subtree in merkle.appended(seq - 1, merkle.leaf_hash(data), self._node):
+                self._store.add_node(node, subtree)
+            self._sign(seq, signer)
         return Entry(seq, json.loads(data), previous, value)
 
     def entries(self, kind: str | None = None) -> Iterator[Entry]:
         """Entries in order, all or of one kind."""
-        for seq, data, previous, value in self._rows():
+        for seq, data, previous, value in self._store.rows():
             entry = Entry(seq, json.loads(data), previous, value)
             if kind is None or entry.kind == kind:
                 yield entry
 
+    def now(self) -> float:
+        """The clock, but never before the newest entry: a clock set back reorders nothing and extends no approval. UTC seconds."""
+        last = self._store.last_row()
+        return round(max(self._clock(), float(json.loads(last[1])["time"]) if last else 0.0), 3)
+
     def alias(self, name: str) -> str | None:
         """The digest that an alias points to, or None."""
-        row = self._db.execute("SELECT digest FROM aliases WHERE name=?", (name,)).fetchone()
-        return str(row[0]) if row else None
+        return self._store.aliases().get(name)
+
+    @property
+    def size(self) -> int:
+        """How many entries there are."""
+        last = self._store.last_row()
+        return last[0] if last else 0
 
     @property
     def head(self) -> str:
         """Hash of the newest entry; remember it elsewhere to notice a cut."""
-        row = self._db.execute("SELECT hash FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
-        return str(row[0]) if row else GENESIS
+        last = self._store.last_row()
+        return last[3] if last else GENESIS
 
     @property
     def origin(self) -> str:
         """The log's own name, drawn when it began; part of every checkpoint."""
-        row = self._db.execute("SELECT value FROM settings WHERE name='origin'").fetchone()
-        return str(row[0]) if row else ""
+        return self._store.setting("origin") or ""
+
+    def root(self, size: int) -> bytes:
+        """The tree's root when the log had `size` entries.
+
+        Raises:
+            InputError: it never had that many.
+        """
+        if not 0 <= size <= self.size:
+            raise InputError(f"the ledger never had {size} entries; it holds {self.size}")
+        return merkle.root(size, self._node)
+
+    def verifier_key(self) -> PublicKey:
+        """The public half of the key that signs this ledger."""
+        return self._signer().public
 
     def checkpoint(self) -> SignedCheckpoint:
         """The newest signed checkpoint.
@@ -115,10 +156,10 @@ class Ledger:
         Raises:
             IntegrityError: the ledger is empty, or the stored text is damaged.
         """
-        row = self._db.execute("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1").fetchone()
-        if row is None:
-            raise IntegrityError(f"{self.path} holds no checkpoint; nothing was recorded yet")
-        return SignedCheckpoint.parse(row[0])
+        note = self._store.checkpoint()
+        if note is None:
+            raise IntegrityError(f"{self._name} holds no checkpoint; nothing was recorded yet")
+        return SignedCheckpoint.parse(note)
 
     def add_cosignature(self, signature: Signature) -> SignedCheckpoint:
         """Puts a witness's signature below the newest checkpoint.
@@ -129,8 +170,9 @@ class Ledger:
         note = self.checkpoint()
         kept = tuple(s for s in note.signatures if (s.name, s.key_id) != (signature.name, signature.key_id))
         signed = SignedCheckpoint(note.checkpoint, (*kept, signature))
-        with self._transaction():
-            self._db.execute("UPDATE checkpoints SET note=? WHERE size=?", (signed.text, note.checkpoint.size))
+        with self._store.transaction():
+            self._refuse_if_replaced()
+            self._store.set_checkpoint(note.checkpoint.size, signed.text)
         return signed
 
     def leaf(self, seq: int) -> bytes:
@@ -143,10 +185,9 @@ class Ledger:
         Raises:
             InputError: there is no such entry.
         """
-        size = self._next()[0] - 1
-        if not 1 <= seq <= size:
-            raise InputError(f"entry {seq} does not exist; the ledger holds 1 to {size}")
-        return merkle.inclusion_proof(seq - 1, size, self._node)
+        if not 1 <= seq <= self.size:
+            raise InputError(f"entry {seq} does not exist; the ledger holds 1 to {self.size}")
+        return merkle.inclusion_proof(seq - 1, self.size, self._node)
 
     def consistency(self, old: int) -> list[bytes]:
         """Proof that the newest tree begins with the first `old` entries.
@@ -154,102 +195,96 @@ class Ledger:
         Raises:
             InputError: `old` is not a size that the log has had.
         """
-        size = self._next()[0] - 1
-        if not 1 <= old <= size:
-            raise InputError(f"the ledger never had {old} entries; it holds {size}")
-        return merkle.consistency_proof(old, size, self._node)
+        if not 1 <= old <= self.size:
+            raise InputError(f"the ledger never had {old} entries; it holds {self.size}")
+        return merkle.consistency_proof(old, self.size, self._node)
 
     def export(self) -> bytes:
         """The whole log in one file that `tools/verify_ledger.py` verifies: format line, entries, blank line, checkpoint."""
         note = self.checkpoint()
-        entries = b"".join(data + b"\n" for _, data, _, _ in self._rows())
+        entries = b"".join(value.encode() + b" " + data + b"\n" for _, data, _, value in self._store.rows())
         return EXPORT_FORMAT.encode() + b"\n" + entries + b"\n" + note.text.encode()
 
     def verify(self, head: str | None = None, key: PublicKey | None = None, witnesses: Sequence[PublicKey] = ()) -> Verified:
         """Recomputes every hash, the tree, the aliases, a pinned head, and the newest checkpoint with the keys that are given.
 
+        Reads one entry at a time; memory does not grow with the log.
+
         Raises:
             IntegrityError: names the first entry, or the checkpoint, that does not fit.
         """
-        previous, count, hashes = GENESIS, 0, {GENESIS}
-        last_alias: dict[str, str] = {}
-        nodes: dict[merkle.Node, bytes] = {}
-        for seq, data, claimed_previous, value in self._rows():
-            if seq != count + 1 or claimed_previous != previous or entry_hash(previous, data) != value:
-                raise IntegrityError(f"{self.path}: entry {seq} does not follow from the entry before it; it was changed or moved")
-            nodes.update(merkle.appended(count, merkle.leaf_hash(data), nodes.__getitem__))
-            previous, count = value, seq
-            hashes.add(value)
-            last_alias |= json.loads(data).get("aliases", {})
-        if head and head not in hashes:
-            raise IntegrityError(f"{self.path}: the pinned head {head[:16]}… is not in the ledger; entries were cut off or replaced")
-        self._verify_aliases(last_alias)
-        return Verified(count, self._verify_checkpoint(count, nodes, key, witnesses) if count else 0)
+        tail = _Tail()
+        seen = head in (None, "", GENESIS)
+        aliases: dict[str, str] = {}
+        for row in self._store.rows():
+            self._verify_row(row, tail)
+            seen = seen or row[3] == head
+            aliases |= json.loads(row[1]).get("aliases", {})
+        if not seen:
+            raise IntegrityError(f"{self._name}: the pinned head {str(head)[:16]}… is not in the ledger; entries were cut off or replaced")
+        if self._store.num_nodes() != tail.num_nodes:
+            raise IntegrityError(f"{self._name}: the stored tree holds {self._store.num_nodes()} nodes, its entries give {tail.num_nodes}")
+        found = self._store.aliases()
+        if found != aliases:
+            raise IntegrityError(f"{self._name}: the live aliases differ from what the entries say: {found} against {aliases}")
+        return Verified(tail.size, self._verify_checkpoint(tail.size, key, witnesses) if tail.size else 0)
 
     def close(self) -> None:
-        self._db.close()
+        self._store.close()
 
-    def _verify_aliases(self, expected: Mapping[str, str]) -> None:
-        found = {str(name): str(value) for name, value in self._db.execute("SELECT name, digest FROM aliases")}
-        if found != dict(expected):
-            raise IntegrityError(f"{self.path}: the live aliases differ from what the entries say: {found} against {dict(expected)}")
+    def _verify_row(self, row: Row, tail: _Tail) -> None:
+        seq, data, previous, value = row
+        if seq != tail.size + 1 or previous != tail.head or entry_hash(previous, data) != value:
+            raise IntegrityError(f"{self._name}: entry {seq} does not follow from the entry before it; it was changed or moved")
+        for node, subtree in list(merkle.appended(tail.size, merkle.leaf_hash(data), tail.subtree)):
+            if self._store.node(node) != subtree:
+                raise IntegrityError(f"{self._name}: the stored tree differs from entry {seq}; proofs from it would be wrong")
+            tail.keep(node, subtree)
+        tail.size, tail.head = seq, value
 
-    def _verify_checkpoint(self, count: int, nodes: Mapping[merkle.Node, bytes], key: PublicKey | None, witnesses: Sequence[PublicKey]) -> int:
+    def _verify_checkpoint(self, count: int, key: PublicKey | None, witnesses: Sequence[PublicKey]) -> int:
         note = self.checkpoint()
         point = note.checkpoint
-        if (point.origin, point.size, point.root) != (self.origin, count, merkle.root(count, nodes.__getitem__)):
-            raise IntegrityError(f"{self.path}: the newest checkpoint ({point.size} entries) is not one of these {count} entries")
-        if {(level, at): value for level, at, value in self._db.execute("SELECT level, position, hash FROM nodes")} != dict(nodes):
-            raise IntegrityError(f"{self.path}: the stored tree differs from the entries; proofs from it would be wrong")
+        if (point.origin, point.size, point.root) != (self.origin, count, merkle.root(count, self._node)):
+            raise IntegrityError(f"{self._name}: the newest checkpoint ({point.size} entries) is not one of these {count} entries")
         if key is None:
             return 0
         if not signed_by(note, key):
-            raise IntegrityError(f"{self.path}: the newest checkpoint is not signed by key {key.name!r} ({key.key_id.hex()})")
+            raise IntegrityError(f"{self._name}: the newest checkpoint is not signed by key {key.name!r} ({key.key_id.hex()})")
         if witnesses and not witnesses_of(note, witnesses):
-            raise IntegrityError(f"{self.path}: no given witness has cosigned the newest checkpoint")
+            raise IntegrityError(f"{self._name}: no given witness has cosigned the newest checkpoint")
         return 2 if witnesses else 1
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        try:
-            with self._db:
-                yield
-        except apsw.Error as error:
-            raise as_storage_error(self.path, error) from error
+    def _refuse_if_replaced(self) -> None:
+        if self._epoch is not None and self._store.epoch() != self._epoch:
+            raise BusyError(f"{self._name} was taken over by another engine; nothing was recorded here, start the command again")
 
-    def _grow(self, seq: int, data: bytes) -> None:
-        for (level, at), value in merkle.appended(seq - 1, merkle.leaf_hash(data), self._node):
-            self._db.execute("INSERT INTO nodes VALUES (?,?,?)", (level, at, value))
-
-    def _sign(self, size: int, key: Ed25519PrivateKey) -> None:
+    def _sign(self, size: int, signer: Signer) -> None:
         if not self.origin:
-            self._db.execute("INSERT INTO settings VALUES ('origin', ?)", (f"dream-engine/{uuid.uuid4().hex}",))
+            self._store.add_setting("origin", f"dream-engine/{uuid.uuid4().hex}")
         point = Checkpoint(self.origin, size, merkle.root(size, self._node))
-        self._db.execute("INSERT INTO checkpoints VALUES (?,?)", (size, SignedCheckpoint(point, (sign(point, SIGNER, key),)).text))
+        self._store.set_checkpoint(size, SignedCheckpoint(point, (sign(point, signer),)).text)
 
     def _node(self, node: merkle.Node) -> bytes:
-        row = self._db.execute("SELECT hash FROM nodes WHERE level=? AND position=?", node).fetchone()
-        if row is None:
-            raise IntegrityError(f"{self.path}: node {node} of the tree is missing; restore the file from a copy")
-        return bytes(row[0])
-
-    def _rows(self) -> Iterator[tuple[int, bytes, str, str]]:
-        try:
-            yield from self._db.execute("SELECT seq, body, previous, hash FROM entries ORDER BY seq")
-        except apsw.Error as error:
-            raise IntegrityError(f"{self.path} cannot be read: {error}") from error
-
-    def _next(self) -> tuple[int, str]:
-        row = self._db.execute("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
-        return (row[0] + 1, row[1]) if row else (1, GENESIS)
-
-    def _now(self) -> float:
-        return round(self._clock(), 3)
+        value = self._store.node(node)
+        if value is None:
+            raise IntegrityError(f"{self._name}: node {node} of the tree is missing; restore the file from a copy")
+        return value
 
 
-def verifier_key(folder: Path) -> PublicKey:
-    """The public half of the key that signs the ledger in `folder`."""
-    return public_key(SIGNER, signing_key(folder))
+class _Tail:
+    """What a verifier must remember of the entries it has read: the last hash, and one full subtree a level."""
+
+    def __init__(self) -> None:
+        self.size, self.head, self.num_nodes = 0, GENESIS, 0
+        self._newest: dict[int, bytes] = {}
+
+    def subtree(self, node: merkle.Node) -> bytes:
+        return self._newest[node[0]]
+
+    def keep(self, node: merkle.Node, value: bytes) -> None:
+        self.num_nodes += 1
+        self._newest[node[0]] = value
 
 
 def entry_hash(previous: str, data: bytes) -> str:

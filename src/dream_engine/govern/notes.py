@@ -12,6 +12,7 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -70,6 +71,18 @@ class Checkpoint:
     def text(self) -> str:
         return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
 
+    @classmethod
+    def parse(cls, text: str) -> Checkpoint:
+        """Reads what `text` writes, and nothing else.
+
+        Raises:
+            IntegrityError: says which line is wrong.
+        """
+        parsed = _checkpoint(text.removesuffix("\n"))
+        if parsed.text != text:
+            raise IntegrityError("checkpoint: not in canonical form")
+        return parsed
+
 
 @dataclass(frozen=True)
 class Signature:
@@ -125,9 +138,29 @@ def public_key(name: str, key: Ed25519PrivateKey, algorithm: int = PLAIN) -> Pub
     return PublicKey(name, algorithm, key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
 
 
-def sign(checkpoint: Checkpoint, name: str, key: Ed25519PrivateKey) -> Signature:
+class Signer(Protocol):
+    """Whoever holds a secret key: in this process, or in another one."""
+
+    @property
+    def public(self) -> PublicKey:
+        """The verifier key."""
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes of Ed25519 over `message`."""
+
+
+def sign(checkpoint: Checkpoint, signer: Signer) -> Signature:
     """The log's own signature over the checkpoint's text."""
-    return Signature(name, public_key(name, key).key_id, key.sign(checkpoint.text.encode()))
+    return Signature(signer.public.name, signer.public.key_id, signer.sign(checkpoint.text.encode()))
+
+
+def verifies(key: PublicKey, message: bytes, value: bytes) -> bool:
+    """Whether `value` is the key's Ed25519 signature over `message`."""
+    try:
+        Ed25519PublicKey.from_public_bytes(key.raw).verify(value, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def cosign(checkpoint: Checkpoint, name: str, key: Ed25519PrivateKey, timestamp: int) -> Signature:
@@ -138,21 +171,17 @@ def cosign(checkpoint: Checkpoint, name: str, key: Ed25519PrivateKey, timestamp:
 
 def signed_by(note: SignedCheckpoint, key: PublicKey) -> bool:
     """Whether `key` signed this checkpoint. Signatures of unknown keys are passed over, as the format asks."""
-    return any(_verifies(note.checkpoint, s, key) for s in note.signatures if s.name == key.name and s.key_id == key.key_id)
+    return any(_holds(note.checkpoint, s, key) for s in note.signatures if s.name == key.name and s.key_id == key.key_id)
 
 
-def _verifies(checkpoint: Checkpoint, signature: Signature, key: PublicKey) -> bool:
+def _holds(checkpoint: Checkpoint, signature: Signature, key: PublicKey) -> bool:
     if key.algorithm == COSIGNATURE:
         if len(signature.value) != 72:
             return False
         message, value = _cosigned(checkpoint, struct.unpack(">Q", signature.value[:8])[0]), signature.value[8:]
     else:
         message, value = checkpoint.text.encode(), signature.value
-    try:
-        Ed25519PublicKey.from_public_bytes(key.raw).verify(value, message)
-    except InvalidSignature:
-        return False
-    return True
+    return verifies(key, message, value)
 
 
 def _cosigned(checkpoint: Checkpoint, timestamp: int) -> bytes:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dream_engine.errors import InputError, IntegrityError, StorageError
+from dream_engine.files import flush_folder
 from dream_engine.govern.ledger import Entry, Ledger
 
 LIVE, ANCHOR = "live", "anchor"
@@ -34,8 +35,13 @@ class Registry:
         Raises:
             StorageError: the disk refused; nothing half-written stays behind.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=self.folder, prefix=".tmp-"))
+        try:
+            if not self.folder.is_dir():
+                self.folder.mkdir(parents=True)
+                flush_folder(self.folder.parent)
+            scratch = Path(tempfile.mkdtemp(dir=self.folder, prefix=".tmp-"))
+        except OSError as error:
+            raise StorageError(f"the adapter cannot be stored in {self.folder}: {error}") from error
         try:
             for path in sorted(p for p in adapter.iterdir() if p.is_file() and p.name != MANIFEST):
                 shutil.copy(path, scratch / path.name)
@@ -44,7 +50,7 @@ class Registry:
             _flush(scratch)
             if not self._path(value).exists():
                 os.rename(scratch, self._path(value))
-                _flush_folder(self.folder)
+                flush_folder(self.folder)
         except OSError as error:
             raise StorageError(f"the adapter cannot be stored in {self.folder}: {error}") from error
         finally:
@@ -59,7 +65,8 @@ class Registry:
         """
         path = self._path(digest)
         if not path.is_dir():
-            raise IntegrityError(f"adapter {digest[:12]} is not in {self.folder}; restore it from a copy")
+            gone = f"was removed by entry {self._removed[digest]} from" if digest in self._removed else "is not in"
+            raise IntegrityError(f"adapter {digest[:12]} {gone} {self.folder}; restore it from a copy")
         if folder_digest(path) != digest:
             raise IntegrityError(f"adapter {digest[:12]} in {self.folder} was changed after it was stored; restore it from a copy")
         return path
@@ -88,16 +95,76 @@ class Registry:
         """
         if not reason.strip():
             raise InputError("a rollback needs a reason: --reason '...'")
-        sealed = [str(e.body["weights"]) for e in self._ledger.entries("promote")]
-        found = sorted({d for d in sealed if d.startswith(target)})
+        found = sorted({d for d in self.sealed() if d.startswith(target)})
         if len(found) != 1:
-            known = ", ".join(d[:12] for d in dict.fromkeys(sealed)) or "none"
+            known = ", ".join(d[:12] for d in self.sealed()) or "none"
             raise InputError(f"{target!r} names {len(found)} sealed versions; known: {known}")
         self.verified(found[0])
         return self._ledger.append("rollback", {"weights": found[0], "from": self.live, "reason": reason, "by": by}, {LIVE: found[0]})
 
+    def sealed(self) -> list[str]:
+        """Digests of every sealed version that was not removed, in the order of their first seal."""
+        found = dict.fromkeys(str(e.body["weights"]) for e in self._ledger.entries("promote"))
+        return [digest for digest in found if digest not in self._removed]
+
+    def live_at(self, when: float) -> Entry | None:
+        """The promote or rollback entry that decided what was live at a time (UTC seconds), or None before the first."""
+        moves = [e for e in self._ledger.entries() if LIVE in e.body.get("aliases", {}) and e.time <= when]
+        return moves[-1] if moves else None
+
+    def collect(self, keep_last: int, dry: bool = False) -> list[str]:
+        """Removes stored adapters that nothing needs any more; recorded first, then done. Returns their digests.
+
+        Kept are: what is live, the anchor, the pre-dream weights and the candidate of an open or held cycle, the last `keep_last` sealed.
+
+        Raises:
+            StorageError: a folder cannot be removed; what is needed is still there.
+        """
+        stored = {p.name for p in self.folder.iterdir() if not p.name.startswith(".tmp-")} if self.folder.is_dir() else set()
+        surplus = sorted(stored - needed(self._ledger, keep_last))
+        if dry:
+            return surplus
+        if surplus:
+            self._ledger.append("collect", {"weights": surplus, "keep_last": keep_last})
+        try:
+            for digest in surplus:
+                os.rename(self._path(digest), self.folder / f".tmp-{digest}")
+            for left in self.folder.glob(".tmp-*"):
+                shutil.rmtree(left)
+        except OSError as error:
+            raise StorageError(f"{self.folder}: {error}; run the command again when the disk is well") from error
+        return surplus
+
+    @property
+    def _removed(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for entry in self._ledger.entries():
+            if entry.kind == "collect":
+                found |= {str(digest): entry.seq for digest in entry.body["weights"]}
+            else:
+                found.pop(str(entry.body.get("weights")), None)
+        return found
+
     def _path(self, digest: str) -> Path:
         return self.folder / digest
+
+
+def needed(ledger: Ledger, keep_last: int) -> set[str]:
+    """Digests that garbage collection must not touch. A pure function of the ledger."""
+    sealed: list[str] = []
+    waiting: dict[str, set[str]] = {}
+    for entry in ledger.entries():
+        run, weights = str(entry.body.get("run")), entry.body.get("weights")
+        if entry.kind == "begin":
+            waiting[run] = {str(entry.body["live"])}
+        elif entry.kind == "cycle" and entry.body["verdict"] == "hold":
+            waiting[run] = waiting.get(run, set()) | {str(weights)}
+        elif entry.kind in ("cycle", "promote", "reject"):
+            waiting.pop(run, None)
+        if entry.kind == "promote":
+            sealed = [d for d in sealed if d != weights] + [str(weights)]
+    kept = {d for d in (ledger.alias(LIVE), ledger.alias(ANCHOR)) if d}
+    return kept | set(sealed[max(0, len(sealed) - keep_last) :]) | {d for digests in waiting.values() for d in digests}
 
 
 def folder_digest(folder: Path) -> str:
@@ -112,12 +179,4 @@ def _flush(folder: Path) -> None:
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    _flush_folder(folder)
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    flush_folder(folder)

@@ -1,81 +1,76 @@
-"""The one SQLite file of a workspace: durable, single writer, opened through apsw.
+"""Where the ledger's records lie: the protocol, and the lock that makes one writer of many.
 
-apsw carries its own SQLite, because the interpreter's can lie inside a known WAL corruption range (3.7.0 – 3.51.2).
+`Store` is all that the ledger asks of a database; tests/govern/test_store.py is its contract. `sqlite.py` is the one that ships.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Protocol
 
-import apsw
+from dream_engine.errors import BusyError
+from dream_engine.govern.merkle import Node
 
-from dream_engine.errors import BusyError, IntegrityError, StorageError
-
-SCHEMA_VERSION = 2
-APPLICATION_ID = 0x44524D45
-_SCHEMA = """
-CREATE TABLE entries (
-    seq INTEGER PRIMARY KEY, body BLOB NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL UNIQUE
-) STRICT;
-CREATE TABLE aliases (name TEXT PRIMARY KEY, digest TEXT NOT NULL, seq INTEGER NOT NULL REFERENCES entries(seq)) STRICT;
-CREATE TABLE nodes (level INTEGER NOT NULL, position INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (level, position)) STRICT, WITHOUT ROWID;
-CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
-CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-""" + "".join(
-    f"CREATE TRIGGER {table}_{name} BEFORE {verb} ON {table} BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;"
-    for table in ("entries", "nodes", "settings")
-    for name, verb in (("keep", "UPDATE"), ("stay", "DELETE"))
-)
+Row = tuple[int, bytes, str, str]
+"""(seq, exact bytes of the entry, previous hash, hash)."""
 
 
-def open_store(path: Path, create: bool = True) -> apsw.Connection:
-    """Opens or creates the store. A foreign, damaged or newer file is refused and not touched.
+class Store(Protocol):
+    """Append-only rows, tree nodes and settings; aliases and the newest checkpoint may be replaced. Durable when a transaction ends.
 
-    Raises:
-        IntegrityError: not our file, damaged, or written by a newer version.
-        StorageError: the disk refused.
+    Every method may raise StorageError (the medium refused), BusyError (another writer) or IntegrityError (what is read is damaged).
     """
-    if not create and not path.is_file():
-        raise IntegrityError(f"{path} does not exist; run 'dream init' or 'dream run' first")
-    try:
-        fresh = not path.exists() or path.stat().st_size == 0
-        connection = apsw.Connection(str(path))
-        connection.set_busy_timeout(5000)
-        if not fresh:
-            _check(connection, path)
-        connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON")
-        if fresh:
-            with connection:
-                connection.execute(_SCHEMA)
-                connection.execute(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION}")
-    except (apsw.NotADBError, apsw.CorruptError) as error:
-        raise IntegrityError(f"{path} is not a readable ledger ({error}); restore it from a copy, nothing was changed") from error
-    except apsw.Error as error:
-        raise as_storage_error(path, error) from error
-    except OSError as error:
-        raise StorageError(f"{path} cannot be opened: {error}") from error
-    return connection
 
+    def transaction(self) -> AbstractContextManager[None]:
+        """All writes inside the block are made, durably, or none."""
 
-def as_storage_error(path: Path, error: apsw.Error) -> StorageError | BusyError:
-    """What a failed statement means for the user."""
-    if isinstance(error, apsw.BusyError):
-        return BusyError(f"{path} is being written by another process; try again when it has finished")
-    return StorageError(f"{path}: {type(error).__name__}: {error}")
+    def add_row(self, row: Row) -> None:
+        """Adds the entry after the last one."""
 
+    def rows(self, after: int = 0) -> Iterator[Row]:
+        """Entries in order, those with a number above `after`."""
 
-def _check(connection: apsw.Connection, path: Path) -> None:
-    application = connection.pragma("application_id")
-    version = connection.pragma("user_version")
-    if application != APPLICATION_ID:
-        raise IntegrityError(f"{path} is an SQLite file of another program; choose another workspace, nothing was changed")
-    if version > SCHEMA_VERSION:
-        raise IntegrityError(f"{path} has format {version}, this version reads up to {SCHEMA_VERSION}; update dream-engine")
-    if version < SCHEMA_VERSION:
-        raise IntegrityError(f"{path} has format {version} of an unreleased version; start a new workspace, nothing was changed")
+    def last_row(self) -> Row | None:
+        """The newest entry."""
+
+    def set_alias(self, name: str, digest: str, seq: int) -> None:
+        """Points a name to a digest, by entry `seq`."""
+
+    def aliases(self) -> dict[str, str]:
+        """Every name and where it points."""
+
+    def add_node(self, node: Node, value: bytes) -> None:
+        """Stores one full subtree."""
+
+    def node(self, node: Node) -> bytes | None:
+        """The hash of a full subtree, or None when it was never stored."""
+
+    def num_nodes(self) -> int:
+        """How many subtrees are stored."""
+
+    def set_checkpoint(self, size: int, note: str) -> None:
+        """Stores or replaces the signed checkpoint of one size."""
+
+    def checkpoint(self) -> str | None:
+        """The checkpoint of the greatest size."""
+
+    def add_setting(self, name: str, value: str) -> None:
+        """Stores a value once and for all."""
+
+    def setting(self, name: str) -> str | None:
+        """A stored value."""
+
+    def claim(self) -> int:
+        """Takes the pen: a new fencing epoch, greater than every one before."""
+
+    def epoch(self) -> int:
+        """The epoch of whoever holds the pen."""
+
+    def close(self) -> None:
+        """Lets go of the file or connection."""
 
 
 @contextmanager

@@ -36,6 +36,11 @@ class Witness:
         path = self._memory(origin)
         return SignedCheckpoint.parse(path.read_text(encoding="utf-8")) if path.is_file() else None
 
+    def seen(self, origin: str) -> int:
+        """How many entries of this log were cosigned here; 0 for a log that was never seen."""
+        before = self.last(origin)
+        return before.checkpoint.size if before else 0
+
     def cosign(self, note: SignedCheckpoint, proof: Sequence[bytes]) -> Signature:
         """Cosigns `note`, after `proof` has shown that it begins with the last one; remembers it before the signature leaves.
 

@@ -121,11 +121,11 @@ def _verdict(decisions: Sequence[Decision], reason: str) -> Verdict:
     undecided = [d for d in decisions if d.outcome == "inconclusive"]
     severe = [d for d in failed if d.test.severity == "hold"]
     failing = tuple(d.test.name for d in (*missing, *failed))
-    open_names = tuple(d.test.name for d in undecided)
+    open_names, absent = tuple(d.test.name for d in undecided), tuple(d.test.name for d in missing)
     if not decisions:
-        return Verdict("hold", ("nothing was measured",), ("no_tests",))
+        return Verdict("hold", ("nothing was measured",), ("no_tests",), missing=("no_tests",))
     if missing or severe:
-        return Verdict("hold", tuple(d.why for d in (*missing, *severe, *[d for d in failed if d not in severe])), failing, open_names)
+        return Verdict("hold", tuple(d.why for d in (*missing, *severe, *[d for d in failed if d not in severe])), failing, open_names, absent)
     if failed:
         return Verdict("sabar", tuple(d.why for d in failed), failing, open_names)
     if undecided:

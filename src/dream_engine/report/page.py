@@ -75,7 +75,8 @@ def _entry(workspace: Workspace, run: str) -> Entry | None:
 def _decision(workspace: Workspace, run: str) -> str:
     for entry in workspace.ledger.entries():
         if entry.kind in ("promote", "reject") and entry.body.get("run") == run and "by" in entry.body:
-            who = entry.body["by"] if entry.body["human"] else f"the {entry.body['by']} key (not a person)"
+            names = ", ".join(entry.body["by"])
+            who = names if entry.body["human"] else f"the {names} key (not a person)"
             return f"{'approved' if entry.kind == 'promote' else 'rejected'} by {who}: {entry.body['reason']}"
     return ""
 

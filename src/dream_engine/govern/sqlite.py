@@ -1,0 +1,170 @@
+"""The store that ships: one SQLite file, durable, single writer, through apsw.
+
+apsw carries its own SQLite, because the interpreter's can lie inside a known WAL corruption range (3.7.0 – 3.51.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from dream_engine.errors import BusyError, DreamError, IntegrityError, StorageError
+from dream_engine.govern.merkle import Node
+from dream_engine.govern.store import Row
+
+SCHEMA_VERSION = 3
+APPLICATION_ID = 0x44524D45
+_SCHEMA = """
+CREATE TABLE entries (
+    seq INTEGER PRIMARY KEY, body BLOB NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL UNIQUE
+) STRICT;
+CREATE TABLE aliases (name TEXT PRIMARY KEY, digest TEXT NOT NULL, seq INTEGER NOT NULL REFERENCES entries(seq)) STRICT;
+CREATE TABLE nodes (level INTEGER NOT NULL, position INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (level, position)) STRICT, WITHOUT ROWID;
+CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE pen (only INTEGER PRIMARY KEY CHECK (only = 1), epoch INTEGER NOT NULL) STRICT;
+INSERT INTO pen VALUES (1, 0);
+""" + "".join(
+    f"CREATE TRIGGER {table}_{name} BEFORE {verb} ON {table} BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;"
+    for table in ("entries", "nodes", "settings")
+    for name, verb in (("keep", "UPDATE"), ("stay", "DELETE"))
+)
+
+
+class SqliteStore:
+    """`Store` in one file: WAL, synchronous=FULL, append-only by triggers. After a failed write it is fenced until reopened."""
+
+    def __init__(self, path: Path, create: bool = True) -> None:
+        self._path = path
+        self._db = _open(path, create)
+        self._fenced = ""
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        if self._fenced:
+            raise StorageError(f"{self._path} is closed to writing since a write failed ({self._fenced}); start the command again")
+        try:
+            with self._db:
+                yield
+        except DreamError:
+            raise
+        except apsw.Error as error:
+            raise self._failed(error) from error
+
+    def add_row(self, row: Row) -> None:
+        self._db.execute("INSERT INTO entries VALUES (?,?,?,?)", row)
+
+    def rows(self, after: int = 0) -> Iterator[Row]:
+        try:
+            yield from self._db.execute("SELECT seq, body, previous, hash FROM entries WHERE seq > ? ORDER BY seq", (after,))
+        except apsw.Error as error:
+            raise IntegrityError(f"{self._path} cannot be read: {error}") from error
+
+    def last_row(self) -> Row | None:
+        found: Row | None = self._one("SELECT seq, body, previous, hash FROM entries ORDER BY seq DESC LIMIT 1")
+        return found
+
+    def set_alias(self, name: str, digest: str, seq: int) -> None:
+        self._db.execute("INSERT OR REPLACE INTO aliases VALUES (?,?,?)", (name, digest, seq))
+
+    def aliases(self) -> dict[str, str]:
+        return {str(name): str(digest) for name, digest in self._db.execute("SELECT name, digest FROM aliases")}
+
+    def add_node(self, node: Node, value: bytes) -> None:
+        self._db.execute("INSERT INTO nodes VALUES (?,?,?)", (*node, value))
+
+    def node(self, node: Node) -> bytes | None:
+        found = self._one("SELECT hash FROM nodes WHERE level=? AND position=?", node)
+        return bytes(found[0]) if found else None
+
+    def num_nodes(self) -> int:
+        return int(self._one("SELECT count(*) FROM nodes")[0])
+
+    def set_checkpoint(self, size: int, note: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO checkpoints VALUES (?,?)", (size, note))
+
+    def checkpoint(self) -> str | None:
+        found = self._one("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1")
+        return str(found[0]) if found else None
+
+    def add_setting(self, name: str, value: str) -> None:
+        self._db.execute("INSERT INTO settings VALUES (?,?)", (name, value))
+
+    def setting(self, name: str) -> str | None:
+        found = self._one("SELECT value FROM settings WHERE name=?", (name,))
+        return str(found[0]) if found else None
+
+    def claim(self) -> int:
+        with self.transaction():
+            self._db.execute("UPDATE pen SET epoch = epoch + 1")
+            return self.epoch()
+
+    def epoch(self) -> int:
+        return int(self._one("SELECT epoch FROM pen")[0])
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _one(self, query: str, values: tuple[int | str, ...] = ()) -> Any:
+        try:
+            return self._db.execute(query, values).fetchone()
+        except apsw.Error as error:
+            raise IntegrityError(f"{self._path} cannot be read: {error}") from error
+
+    def _failed(self, error: apsw.Error) -> StorageError | BusyError:
+        """A lock is waited for; anything else may have torn the file's newest pages, so nothing more is written through this handle."""
+        if isinstance(error, apsw.BusyError):
+            return BusyError(f"{self._path} is being written by another process; try again when it has finished")
+        self._fenced = f"{type(error).__name__}: {error}"
+        return StorageError(f"{self._path}: {self._fenced}; nothing was recorded")
+
+
+def _open(path: Path, create: bool) -> apsw.Connection:
+    """Opens or creates the file. A foreign, damaged or newer one is refused and not touched.
+
+    Raises:
+        IntegrityError: not ours, damaged, or written by a newer version.
+        StorageError: the disk refused.
+    """
+    if not create and not path.is_file():
+        raise IntegrityError(f"{path} does not exist; run 'dream init' or 'dream run' first")
+    try:
+        fresh = not path.exists() or path.stat().st_size == 0
+        connection = apsw.Connection(str(path))
+        connection.set_busy_timeout(5000)
+        if not fresh:
+            _check(connection, path)
+        else:
+            _create(connection)
+        connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON")
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise IntegrityError(f"{path} is not a readable ledger ({error}); restore it from a copy, nothing was changed") from error
+    except apsw.BusyError as error:
+        raise BusyError(f"{path} is being written by another process; try again when it has finished") from error
+    except (apsw.Error, OSError) as error:
+        raise StorageError(f"{path} cannot be opened: {error}") from error
+    return connection
+
+
+def _create(connection: apsw.Connection) -> None:
+    """Schema and marks in one transaction, before WAL: a kill leaves an empty file or a whole one; whoever comes second finds it made."""
+    connection.execute("PRAGMA synchronous=FULL; BEGIN IMMEDIATE")
+    if connection.pragma("user_version") == 0:
+        connection.execute(_SCHEMA)
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _check(connection: apsw.Connection, path: Path) -> None:
+    application = connection.pragma("application_id")
+    version = connection.pragma("user_version")
+    if application != APPLICATION_ID:
+        raise IntegrityError(f"{path} is an SQLite file of another program; choose another workspace, nothing was changed")
+    if version > SCHEMA_VERSION:
+        raise IntegrityError(f"{path} has format {version}, this version reads up to {SCHEMA_VERSION}; update dream-engine")
+    if version < SCHEMA_VERSION:
+        raise IntegrityError(f"{path} has format {version} of an unreleased version; start a new workspace, nothing was changed")
