@@ -44,6 +44,17 @@ def approve_as_demo(workspace: Any, run: str) -> None:
     approvals.approve(workspace.ledger, workspace.registry, signed)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--assurance", action="store_true", help="run the promises' checks at their stated N (docs/assurance.md); needs strace")
+
+
+@pytest.fixture(scope="session")
+def size(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """`size(reduced, full)`: how often a promise is checked, in `make test` and in `make assurance`."""
+    whole = bool(request.config.getoption("--assurance"))
+    return lambda reduced, full: full if whole else reduced
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _two_threads() -> None:
     import torch

@@ -104,6 +104,12 @@ def test_a_replaced_engine_refuses_to_write(store: Store) -> None:
     assert new.verify().entries == 2
 
 
+def test_the_settings_that_durability_rests_on_are_in_force(tmp_path: Path) -> None:
+    """Read back from SQLite, not assumed: WAL, a sync at every commit, foreign keys."""
+    db = SqliteStore(tmp_path / "ledger.db")._db
+    assert (db.pragma("journal_mode"), db.pragma("synchronous"), db.pragma("foreign_keys")) == ("wal", 2, 1)
+
+
 def test_a_failed_write_fences_the_handle(tmp_path: Path) -> None:
     """P11 in small: after the disk refused once, this handle writes no more and says so; a new one goes on."""
     store = SqliteStore(tmp_path / "ledger.db")
