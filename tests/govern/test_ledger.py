@@ -41,7 +41,7 @@ def test_an_untouched_ledger_verifies(tmp_path: Path) -> None:
         "UPDATE entries SET body = CAST(replace(CAST(body AS TEXT), '3', '4') AS BLOB) WHERE seq = 4", "DELETE FROM entries WHERE seq = 2",
         "UPDATE entries SET seq = seq + 10 WHERE seq = 5", "UPDATE entries SET hash = upper(hash) WHERE seq = 3",
         "UPDATE entries SET previous = hash WHERE seq = 2", "INSERT INTO aliases VALUES ('live', 'x', 1)",
-        "DELETE FROM entries WHERE seq = 5", "DELETE FROM checkpoints WHERE size = 5", "UPDATE nodes SET hash = x'00' WHERE level = 1",
+        "DELETE FROM entries WHERE seq = 5", "DELETE FROM checkpoints WHERE size = 5", "UPDATE nodes SET hash = x'00' WHERE number = 2",
         "UPDATE checkpoints SET note = replace(note, 'dream', 'other') WHERE size = 5",
     ],
 )  # fmt: skip
@@ -58,7 +58,7 @@ def test_a_cut_end_needs_the_pinned_head(tmp_path: Path) -> None:
     ledger = filled(tmp_path)
     head = ledger.head
     ledger.close()
-    tamper(tmp_path, "DELETE FROM entries WHERE seq = 5; DELETE FROM checkpoints WHERE size = 5; DELETE FROM nodes WHERE level = 0 AND position = 4")
+    tamper(tmp_path, "DELETE FROM entries WHERE seq = 5; DELETE FROM checkpoints WHERE size = 5; DELETE FROM nodes WHERE number = 7")
     cut = Ledger.open(tmp_path / "ledger.db")
     assert cut.verify().entries == 4
     with pytest.raises(IntegrityError, match="pinned head"):

@@ -14,6 +14,7 @@ from dream_engine.govern.merkle import (
     Node,
     appended,
     consistency_proof,
+    creation_number,
     inclusion_proof,
     is_consistent,
     leaf_hash,
@@ -109,3 +110,15 @@ def test_nonsense_is_refused() -> None:
             consistency_proof(old, new, TREE.read)
     assert root_from_inclusion(leaf_hash(b""), 3, 3, []) is None
     assert not is_consistent(0, 3, EMPTY_ROOT, root(3, TREE.read), [])
+
+
+@given(st.integers(1, 600))
+def test_creation_numbers_count_the_nodes_in_the_order_in_which_they_come(size: int) -> None:
+    """0, 1, 2, … without a gap, however many leaves: a node's place in a file can be computed."""
+    nodes: dict[Node, bytes] = {}
+    made: list[Node] = []
+    for leaf in range(size):
+        for node, value in appended(leaf, leaf_hash(b"x"), nodes.__getitem__):
+            nodes[node] = value
+            made.append(node)
+    assert [creation_number(node) for node in made] == list(range(len(made)))

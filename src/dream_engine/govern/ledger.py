@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class Ledger:
     """The entries and aliases of one workspace. An alias moves only together with the entry that says so."""
 
     def __init__(self, store: Store, signer: Callable[[], Signer], clock: Callable[[], float] = time.time, name: str = "the ledger") -> None:
-        self._store, self._signer, self._clock, self._name = store, signer, clock, name
+        self._store, self._find_signer, self._clock, self._name = store, signer, clock, name
         self._epoch: int | None = None
 
     @classmethod
@@ -75,6 +76,10 @@ class Ledger:
             StorageError: the disk refused.
         """
         return cls(SqliteStore(path, create), lambda: engine_signer(path.parent), clock, str(path))
+
+    @cached_property
+    def _signer(self) -> Signer:
+        return self._find_signer()
 
     def claim(self) -> None:
         """Becomes the one writer: every ledger opened on the same store before refuses to append from now on."""
@@ -88,7 +93,7 @@ class Ledger:
             BusyError: another engine took over this store.
             StorageError: the disk refused; nothing was added.
         """
-        signer = self._signer()
+        signer = self._signer
         with self._store.transaction():
             self._refuse_if_replaced()
             last = self._store.last_row()
@@ -148,7 +153,7 @@ class Ledger:
 
     def verifier_key(self) -> PublicKey:
         """The public half of the key that signs this ledger."""
-        return self._signer().public
+        return self._signer.public
 
     def checkpoint(self) -> SignedCheckpoint:
         """The newest signed checkpoint.

@@ -36,6 +36,16 @@ def appended(size: int, leaf: bytes, read: Read) -> Iterator[tuple[Node, bytes]]
         yield (level, index), value
 
 
+def creation_number(node: Node) -> int:
+    """How many full subtrees were there before this one, when leaves are appended one by one: 2n − (ones in n) + level for its last leaf n.
+
+    Stored under this number, new nodes always go to the end.
+    """
+    level, index = node
+    last = ((index + 1) << level) - 1
+    return 2 * last - last.bit_count() + level
+
+
 def root(size: int, read: Read) -> bytes:
     """The root hash of the first `size` leaves."""
     return _range_hash(0, size, read) if size else EMPTY_ROOT

@@ -13,7 +13,7 @@ from typing import Any
 import apsw
 
 from dream_engine.errors import BusyError, DreamError, IntegrityError, StorageError
-from dream_engine.govern.merkle import Node
+from dream_engine.govern.merkle import Node, creation_number
 from dream_engine.govern.store import Row
 
 SCHEMA_VERSION = 3
@@ -22,10 +22,10 @@ DURABILITY = "FULL"
 """SQLite syncs at every commit; with NORMAL a power cut takes acknowledged entries back (shown in tests/assurance)."""
 _SCHEMA = """
 CREATE TABLE entries (
-    seq INTEGER PRIMARY KEY, body BLOB NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL UNIQUE
+    seq INTEGER PRIMARY KEY, body BLOB NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL
 ) STRICT;
 CREATE TABLE aliases (name TEXT PRIMARY KEY, digest TEXT NOT NULL, seq INTEGER NOT NULL REFERENCES entries(seq)) STRICT;
-CREATE TABLE nodes (level INTEGER NOT NULL, position INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (level, position)) STRICT, WITHOUT ROWID;
+CREATE TABLE nodes (number INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT;
 CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE pen (only INTEGER PRIMARY KEY CHECK (only = 1), epoch INTEGER NOT NULL) STRICT;
@@ -77,10 +77,10 @@ class SqliteStore:
         return {str(name): str(digest) for name, digest in self._db.execute("SELECT name, digest FROM aliases")}
 
     def add_node(self, node: Node, value: bytes) -> None:
-        self._db.execute("INSERT INTO nodes VALUES (?,?,?)", (*node, value))
+        self._db.execute("INSERT INTO nodes VALUES (?,?)", (creation_number(node), value))
 
     def node(self, node: Node) -> bytes | None:
-        found = self._one("SELECT hash FROM nodes WHERE level=? AND position=?", node)
+        found = self._one("SELECT hash FROM nodes WHERE number=?", (creation_number(node),))
         return bytes(found[0]) if found else None
 
     def num_nodes(self) -> int:
