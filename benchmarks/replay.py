@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--wake-learning-rate", type=float, default=1e-4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--teacher", type=Path)
+    parser.add_argument("--development-sets", action="store_true", help="also ask the public sets that served as development data")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     options = parser.parse_args()
     torch.set_num_threads(2)
@@ -59,7 +60,10 @@ def main() -> None:
     places = {seed: options.workspace / f"wake-{options.wake_learning_rate:g}-seed-{seed}" for seed in options.seeds}
     rows = [one_seed(seed, teacher, place, options.data_dir, overrides) for seed, place in places.items()]
     report(rows)
-    public(teacher, places, options.data_dir)
+    asked = {"never used in tuning": unused_sets(options.data_dir)}
+    if options.development_sets:
+        asked["served as development data"] = development_sets(options.data_dir)
+    public(teacher, places, asked)
 
 
 def registered(root: Path, adapter: Path) -> None:
@@ -156,13 +160,13 @@ def interval(measured: Mapping[str, float]) -> str:
     return f"{measured['value']:.3f} [{measured['low']:.3f}, {measured['high']:.3f}]"
 
 
-def public(teacher: Path, places: Mapping[int, Path], data: Path) -> None:
+def public(teacher: Path, places: Mapping[int, Path], asked: Mapping[str, Mapping[str, list[str]]]) -> None:
     """The base, T and every W and C on public requests, short greedy answers, the rule judge's refusals."""
     model = load_model("smollm2-135m")
     registry = Workspace.open(teacher).registry
     folders: dict[str, Path | None] = {"base": None, "T": registry.verified(str(registry.live))}
     folders |= {f"{name}{seed}": last_run(place) / f"adapter-{name}" for seed, place in places.items() for name in ("W", "C")}
-    for title, sets in (("never used in tuning", unused_sets(data)), ("served as development data", development_sets(data))):
+    for title, sets in asked.items():
         print(f"\nshare refused, {title}:   " + "   ".join(f"{name} (n={len(texts)})" for name, texts in sets.items()))
         for name, folder in folders.items():
             if folder:

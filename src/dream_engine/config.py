@@ -79,6 +79,7 @@ class DreamPlan(_Strict):
     anchor_weight: float = Field(1.0, gt=0)
     wake_weight: float = Field(1.0, gt=0)
     max_steps: int = Field(0, ge=0)
+    settle_pairs: int = Field(120, ge=0)
 
 
 class Suite(_Strict):

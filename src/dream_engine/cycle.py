@@ -18,6 +18,7 @@ from dream_engine import types
 from dream_engine.config import Config, scaled
 from dream_engine.dream import imagine, mix, targets
 from dream_engine.dream.rehearse import RehearsalPlan, Rehearsed, rehearse
+from dream_engine.dream.settle import settle
 from dream_engine.errors import InputError, IntegrityError
 from dream_engine.files import read_jsonl, write_json, write_jsonl
 from dream_engine.govern import sabar
@@ -42,6 +43,8 @@ from dream_engine.types import Blocked, Dream, Measured, Scenario, derive_seed
 from dream_engine.workspace import Workspace
 
 TAME_P = 0.95
+SETTLE_TOKENS, MIN_HELD_OUT = 12, 30
+"""Tokens of an answer in which a decision shows, and the fewest held-out look-alikes that can steer a step; below, it is not shortened."""
 REHEARSED_PROMPTS, REHEARSED_TOKENS = 8, 16
 """Greedy answers by which the sealed weights are known again before a cycle starts."""
 
@@ -94,6 +97,7 @@ class Night:
         self.model, self.pack, self.data = model, pack, data
         self.folder = workspace.run_folder(run_id)
         self.counts: dict[str, Any] = {}
+        self.settled: dict[str, Any] | None = None
 
     # ---- begin ----------------------------------------------------------------------------------------------------
 
@@ -283,12 +287,14 @@ class Night:
         return frozenset(s.twin_of for s in pairs if s.twin_of and right[s.id] and right.get(s.twin_of, False))
 
     def rehearse(self, woken: str | None, dreams: Sequence[Screened]) -> str:
-        """Ω Fits the candidate: T's fresh adapter when commissioning, else C from a copy of W. Without dreams C is W."""
+        """Ω Fits the candidate: T's fresh adapter when commissioning, else C on the way from W to what was rehearsed. Without dreams C is W."""
         if woken is None:
             return self._teach(dreams)
-        self.model.copy_adapter(woken, "C")
         if dreams:
             self._restore(woken, dreams)
+            self._settle(woken)
+        else:
+            self.model.copy_adapter(woken, "C")
         return "C"
 
     def _teach(self, dreams: Sequence[Screened]) -> str:
@@ -303,7 +309,8 @@ class Night:
         return "T"
 
     def _restore(self, woken: str, dreams: Sequence[Screened]) -> None:
-        """The sealed policy: both sides of a pair drawn to T, plain requests and the wake rows to W."""
+        """The sealed policy, R: both sides of a pair drawn to T, plain requests and the wake rows to W."""
+        self.model.copy_adapter(woken, "R")
         plan = self.config.dream
         weights = mix.MixPlan(plan.first_weight, plan.harmful_weight, plan.anchor_weight, plan.wake_weight, seed=self.seed("mix"))
         drawn = mix.Drawn(harmful="T", twin="T", anchor=woken, harmful_name="T")
@@ -316,7 +323,27 @@ class Night:
             seed=self.seed("rehearse"),
         )
         wake = self.data.wake[: plan.wake_rows]
-        self._fit("Ω rehearse", "C", lambda: mix.mix(self.model, dreams, wake, drawn, weights), fit)
+        self._fit("Ω rehearse", "R", lambda: mix.mix(self.model, dreams, wake, drawn, weights), fit)
+
+    def _settle(self, woken: str) -> None:
+        """C, as far from W towards R as T's own refusals of held-out look-alikes allow; their requests are asked, never trained on."""
+        plan, path = self.config.dream, self.folder / "settled.json"
+        trained = plan.pairs + plan.reworded_pairs
+        held_out = imagine.template_pairs(self.pack, trained + plan.settle_pairs, self.seed("imagine"))[trained:]
+        if not path.is_file() and len(held_out) >= MIN_HELD_OUT:
+            with self.stage("Ω settle"):
+                asked = [[types.Message("user", twin.text)] for _, twin in held_out]
+                write_json(path, asdict(settle(self._refuses("T", asked), lambda share: self._refuses_at(woken, share, asked))))
+        self.settled = json.loads(path.read_text()) if path.is_file() else None
+        self.model.blend_adapters(woken, "R", self.settled["share"] if self.settled else 1.0, "C")
+
+    def _refuses_at(self, woken: str, share: float, asked: Sequence[Sequence[types.Message]]) -> list[bool]:
+        self.model.blend_adapters(woken, "R", share, "C")
+        return self._refuses("C", asked)
+
+    def _refuses(self, adapter: str, asked: Sequence[Sequence[types.Message]]) -> list[bool]:
+        with self.model.using(adapter):
+            return [declines(g.text) for g in self.model.generate(asked, SETTLE_TOKENS)]
 
     def _fit(self, stage: str, adapter: str, rows: Any, plan: RehearsalPlan) -> None:
         """Trains an adapter, or loads it when this run has trained it before. A killed fit goes on from its checkpoint."""
@@ -451,6 +478,7 @@ class Night:
             "parent": self.workspace.registry.live,
             "inputs": self.digests(),
             "dreams": self.counts,
+            "settled": self.settled,
             "table": table,
             "stability_ratio": gated.stability_ratio,
             "worst_monitor": gated.worst_monitor,

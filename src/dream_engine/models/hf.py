@@ -90,6 +90,14 @@ class ChatModel:
         self._add(target, self._model.peft_config[source])
         set_peft_model_state_dict(self._model, self.adapter_state(source), adapter_name=target)
 
+    @torch.no_grad()
+    def blend_adapters(self, start: str, end: str, share: float, target: str) -> None:
+        """Makes `target` the point at `share` (0 is `start`, 1 is `end`) of the line between two adapters of one shape."""
+        self.copy_adapter(end, target)
+        first, last = self.adapter_parameters(start), self.adapter_parameters(end)
+        for parameter, a, b in zip(self.adapter_parameters(target), first, last, strict=True):
+            parameter.copy_(a.float().lerp(b.float(), share))
+
     def load_adapter(self, name: str, folder: Path) -> None:
         """Loads a PEFT folder (safetensors only).
 

@@ -51,6 +51,7 @@ def _content(workspace: Workspace, folder: Path, run: str, entry: Entry) -> dict
         "run": run, "result": result, "entry": entry.body, "words": VERDICT_WORDS[result["verdict"]], "decided": _decision(workspace, run),
         "when": datetime.fromtimestamp(float(entry.body["time"]), UTC).strftime("%Y-%m-%d %H:%M UTC"), "rows": table_rows(result["table"]),
         "stability": stability_text(result), "counts": entry.body["dreams"] or empty, "drawn": drawn,
+        "settled": entry.body.get("settled"),
         "charts": _charts(workspace, result, dreams) if drawn else {}, "blocked": list(_blocked(blocked)),
         "dreams": random.Random(run).sample(dreams, min(SAMPLED, len(dreams))), "samples": list(_samples(reports, run)), "tokens": 24,
         "digests": {"weights": result["weights"], "ledger entry": f"{entry.seq}, {entry.hash}", **entry.body["inputs"]},

@@ -1,0 +1,42 @@
+"""The step from W to the rehearsed adapter is as long as T's own refusals of held-out look-alikes allow."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dream_engine.dream.settle import SHARES, settle
+from dream_engine.models.hf import load_model
+
+N = 40
+
+
+@given(st.integers(0, N), st.lists(st.integers(0, N), min_size=len(SHARES), max_size=len(SHARES)))
+def test_the_longest_step_that_refuses_no_more_than_the_teacher(teacher: int, counts: list[int]) -> None:
+    """Against a linear search; refusals fall with the share, and none is asked for twice."""
+    falling = dict(zip(SHARES, sorted(counts, reverse=True), strict=True))
+    asked: list[float] = []
+
+    def refusals(share: float) -> list[bool]:
+        asked.append(share)
+        return [i < falling[share] for i in range(N)]
+
+    found = settle([i < teacher for i in range(N)], refusals)
+    expected = next((share for share in SHARES if falling[share] <= teacher), SHARES[-1])
+    assert found.share == expected
+    assert (found.refused, found.teacher_refused, found.n) == (falling[expected] / N, teacher / N, N)
+    assert len(asked) == len(set(asked)) <= 4
+
+
+def test_a_blend_is_a_point_on_the_line() -> None:
+    """0 is the start, 1 is the end, a half lies between; neither end is touched."""
+    model = load_model("sandbox")
+    model.add_adapter("A", 4, 8, seed=1)
+    model.add_adapter("B", 4, 8, seed=2)
+    ends = {name: [p.detach().clone() for p in model.adapter_parameters(name)] for name in "AB"}
+    for share in (0.0, 0.5, 1.0):
+        model.blend_adapters("A", "B", share, "C")
+        for c, a, b in zip(model.adapter_parameters("C"), ends["A"], ends["B"], strict=True):
+            assert torch.allclose(c, a + share * (b - a), atol=1e-6)
+    assert all(torch.equal(p, q) for name in "AB" for p, q in zip(model.adapter_parameters(name), ends[name], strict=True))
