@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: setup demo test lint types docs bench clean
+.PHONY: setup demo demo-governance test assurance lint types docs bench clean
 setup: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml constraints.txt
@@ -22,8 +22,16 @@ $(VENV)/ready: pyproject.toml constraints.txt
 demo: setup
 	@$(BIN)/python examples/demo.py
 
+demo-governance: setup
+	@$(BIN)/python examples/governance.py
+
 test: setup
 	$(BIN)/python -m pytest -q
+
+# The promises of docs/assurance.md at their stated N; FUZZ_SECONDS a parser. About an hour.
+assurance: setup
+	@command -v strace >/dev/null || echo "strace is not installed: the power-loss and fault suites will be skipped"
+	$(BIN)/python -m pytest -q --assurance tests/assurance tests/govern
 
 lint: setup
 	$(BIN)/ruff check src tests benchmarks examples tools
@@ -40,4 +48,4 @@ bench: setup
 	$(BIN)/python benchmarks/cycle.py
 
 clean:
-	rm -rf $(VENV) demo-workspace build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo-workspace governance-workspace build .pytest_cache .mypy_cache .ruff_cache
