@@ -23,6 +23,7 @@ from dream_engine.errors import InputError, IntegrityError
 from dream_engine.files import read_jsonl, write_json, write_jsonl
 from dream_engine.govern import sabar
 from dream_engine.govern.approvals import refuse_if_held
+from dream_engine.govern.commitments import committed
 from dream_engine.govern.registry import MANIFEST, folder_digest
 from dream_engine.govern.release import changed_settings, final_verdict, release
 from dream_engine.inputs import Data
@@ -141,7 +142,7 @@ class Night:
         """Amanah: the sealed weights load twice and answer alike, and as they did when they were sealed on this kind of machine."""
         folder = self.workspace.registry.verified(live)
         made_on = json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("base")
-        if made_on != self.model.base_digest:
+        if made_on not in (None, self.model.base_digest):
             raise IntegrityError(
                 f"the sealed adapter was made on base {str(made_on)[:12]}, model.name gives {self.model.base_digest[:12]}; use that base"
             )
@@ -178,12 +179,12 @@ class Night:
         self.model.add_adapter(name, lora.r, lora.lora_alpha, lora.layers_from, seed=self.seed("adapter"))
 
     def digests(self) -> dict[str, str]:
-        """Content digests of what this cycle stands on."""
+        """Content digests of what this cycle stands on; of the user's rows only a salted commitment, so that they can be erased."""
         return {
             "base": self.model.base_digest,
             "pack": self.pack.digest,
             "suites": suite_digest(list(self.data.bench.suites)),
-            "wake": types.digest([[c.id, c.answer] for c in self.data.wake]),
+            "wake": committed(self.folder, {c.id: types.canonical_json(asdict(c)) for c in self.data.wake}),
             "bench": self.data.bench_digest,
             "config": types.digest(json.loads(self.config.model_dump_json())),
         }

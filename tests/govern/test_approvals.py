@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from dream_engine.errors import DreamError, InputError
 from dream_engine.govern import approvals, reviewers
@@ -287,8 +287,9 @@ class Holds(RuleBasedStateMachine):
         assert unapproved_promotions(self.world.ledger) == []
 
 
-TestHolds = Holds.TestCase
-TestHolds.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+def test_only_the_right_signatures_open_a_hold(size: Callable[[int, int], int]) -> None:
+    """P18: histories of holds, approvals, replays, rejections and clock jumps, the model beside the real thing."""
+    run_state_machine_as_test(Holds, settings=settings(max_examples=size(25, 10_000), stateful_step_count=20, deadline=None))
 
 
 def test_signatures_needed_follow_the_rules_that_failed(tmp_path: Path) -> None:

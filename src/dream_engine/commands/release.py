@@ -63,6 +63,21 @@ def log(
 
 
 @app.command()
+def erase(
+    row: Annotated[str, typer.Argument(help="The row's id in the data file.")],
+    by: ByOption,
+    reason: ReasonOption,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Make a row of the user's data unrecognisable in every record; the ledger still verifies. Take it out of the data file yourself."""
+    from dream_engine.govern import commitments
+
+    with held_workspace(workspace, create=False) as opened:
+        entry = commitments.erase(opened.ledger, opened.root / "runs", row, by, reason)
+    typer.echo(f"row {row} erased from {', '.join(entry.body['runs'])} (ledger entry {entry.seq}); adapters trained on it keep what they learned")
+
+
+@app.command()
 def collect(
     keep_last: Annotated[int, typer.Option("--keep-last", min=1, help="How many of the last sealed versions stay.")] = 5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
