@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 ROOT = Path("governance-workspace")
 KEY, EXPORT = ROOT / "demo.key", ROOT / "export.txt"
 CONFIG, VERIFIER = HERE / "governance.yaml", HERE.parent / "tools" / "verify_ledger.py"
+HARSH = ("--set", "wake.learning_rate=0.003", "--set", "wake.num_train_epochs=4")
 DECIDE = ("--by", "demo", "--key", str(KEY), "--reason")
 
 
@@ -32,9 +33,11 @@ def main() -> None:
     dream("approve", held(), *DECIDE, "the first model of this demo")
     first = live()
     title("a good cycle seals")
-    cycle(2, ends=0)
+    cycle(1, ends=0)
+    title("the first model is brought back, byte for byte")
+    dream("rollback", first, *DECIDE[:2], "--reason", "showing the way back")
     title("a too aggressive cycle ends in SABAR: stopped, aligned, cooling")
-    cycle(3, "--set", "dream.learning_rate=0.02", ends=1)
+    cycle(3, "--set", "dream.learning_rate=0.0018", ends=1)
     dream("sabar", "status")
     dream("sabar", "adjust")
     time.sleep(2)
@@ -42,15 +45,14 @@ def main() -> None:
     title("with the adjusted plan it seals")
     cycle(3, "--set", "dream.learning_rate=0.0018", ends=0)
     title("an unsafe candidate is held, reviewed, and rejected by a signature")
-    cycle(4, "--set", "dream.max_steps=1", "--set", "dream.settle_pairs=0", ends=4)
+    cycle(3, *HARSH, "--set", "dream.max_steps=1", ends=4)
     dream("review", held())
     dream("reject", held(), *DECIDE, "it answers harmful requests")
     title("an exported ledger verifies without this program; edited by hand it does not, and the entry is named")
     verify(ends=0)
     EXPORT.write_bytes(EXPORT.read_bytes().replace(b'"verdict":"sabar"', b'"verdict":"seal"', 1))
     verify(ends=5, export=False)
-    title("the first model is brought back, byte for byte, and the log knows who was live when")
-    dream("rollback", first, *DECIDE[:2], "--reason", "showing the way back")
+    title("the log knows what is live, since when, and who let it live")
     dream("log")
     verify(ends=0)
     dream("ledger", "verify")
@@ -62,16 +64,9 @@ def cycle(number: int, *settings: str, ends: int) -> None:
     ROOT.mkdir(exist_ok=True)
     for name, count, seed in (("wake", 160, number), ("heldout", 60, 100)):
         (ROOT / f"{name}-{number}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in wake_dialogues(count, seed)))
-    files = ["--set", f"wake.data={ROOT / f'wake-{number}.jsonl'}", "--set", f"wake.heldout={ROOT / f'heldout-{number}.jsonl'}"]
-    dream(
-        "run",
-        "--config",
-        str(CONFIG),
-        *(f.replace("=", f"={Path.cwd()}/", 1) if "jsonl" in f else f for f in files),
-        *settings,
-        ends=ends,
-        quiet=True,
-    )
+    here = ROOT.absolute()
+    files = ("--set", f"wake.data={here / f'wake-{number}.jsonl'}", "--set", f"wake.heldout={here / f'heldout-{number}.jsonl'}")
+    dream("run", "--config", str(CONFIG), *files, *settings, ends=ends, quiet=True)
 
 
 def dream(*arguments: str, ends: int = 0, quiet: bool = False) -> str:

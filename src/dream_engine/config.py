@@ -104,7 +104,6 @@ class Govern(_Strict):
     """What follows a verdict. The cool-down after a SABAR doubles with every failure in a row."""
 
     cooldown_seconds: float = Field(300.0, ge=0)
-    on_hold: Literal["sealed", "limited"] = "sealed"
 
 
 class Policy(_Strict):
