@@ -111,7 +111,7 @@ class Ledger:
     def entries(self, kind: str | None = None) -> Iterator[Entry]:
         """Entries in order, all or of one kind."""
         for seq, data, previous, value in self._store.rows():
-            entry = Entry(seq, json.loads(data), previous, value)
+            entry = Entry(seq, self._body(seq, data), previous, value)
             if kind is None or entry.kind == kind:
                 yield entry
 
@@ -233,6 +233,12 @@ class Ledger:
         if found != aliases:
             raise IntegrityError(f"{self._name}: the live aliases differ from what the entries say: {found} against {aliases}")
         return Verified(tail.size, self._verify_checkpoint(tail.size, key, witnesses) if tail.size else 0)
+
+    def _body(self, seq: int, data: bytes) -> Any:
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise IntegrityError(f"{self._name}: entry {seq} is damaged; restore the file from a copy") from error
 
     def close(self) -> None:
         self._store.close()

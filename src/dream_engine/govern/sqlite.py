@@ -61,44 +61,42 @@ class SqliteStore:
         self._db.execute("INSERT INTO entries VALUES (?,?,?,?)", row)
 
     def rows(self, after: int = 0) -> Iterator[Row]:
-        try:
-            yield from self._db.execute("SELECT seq, body, previous, hash FROM entries WHERE seq > ? ORDER BY seq", (after,))
-        except apsw.Error as error:
-            raise IntegrityError(f"{self._path} cannot be read: {error}") from error
+        for row in self._read("SELECT seq, body, previous, hash FROM entries WHERE seq > ? ORDER BY seq", (after,)):
+            yield self._typed(row, (int, bytes, str, str))
 
     def last_row(self) -> Row | None:
-        found: Row | None = self._one("SELECT seq, body, previous, hash FROM entries ORDER BY seq DESC LIMIT 1")
-        return found
+        found = self._one("SELECT seq, body, previous, hash FROM entries ORDER BY seq DESC LIMIT 1")
+        return self._typed(found, (int, bytes, str, str)) if found else None
 
     def set_alias(self, name: str, digest: str, seq: int) -> None:
         self._db.execute("INSERT OR REPLACE INTO aliases VALUES (?,?,?)", (name, digest, seq))
 
     def aliases(self) -> dict[str, str]:
-        return {str(name): str(digest) for name, digest in self._db.execute("SELECT name, digest FROM aliases")}
+        return dict(self._typed(row, (str, str)) for row in self._read("SELECT name, digest FROM aliases"))
 
     def add_node(self, node: Node, value: bytes) -> None:
         self._db.execute("INSERT INTO nodes VALUES (?,?)", (creation_number(node), value))
 
     def node(self, node: Node) -> bytes | None:
         found = self._one("SELECT hash FROM nodes WHERE number=?", (creation_number(node),))
-        return bytes(found[0]) if found else None
+        return self._typed(found, (bytes,))[0] if found else None
 
     def num_nodes(self) -> int:
-        return int(self._one("SELECT count(*) FROM nodes")[0])
+        return self._number("SELECT count(*) FROM nodes")
 
     def set_checkpoint(self, size: int, note: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO checkpoints VALUES (?,?)", (size, note))
 
     def checkpoint(self) -> str | None:
         found = self._one("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1")
-        return str(found[0]) if found else None
+        return self._typed(found, (str,))[0] if found else None
 
     def add_setting(self, name: str, value: str) -> None:
         self._db.execute("INSERT INTO settings VALUES (?,?)", (name, value))
 
     def setting(self, name: str) -> str | None:
         found = self._one("SELECT value FROM settings WHERE name=?", (name,))
-        return str(found[0]) if found else None
+        return self._typed(found, (str,))[0] if found else None
 
     def claim(self) -> int:
         with self.transaction():
@@ -106,16 +104,29 @@ class SqliteStore:
             return self.epoch()
 
     def epoch(self) -> int:
-        return int(self._one("SELECT epoch FROM pen")[0])
+        return self._number("SELECT epoch FROM pen")
 
     def close(self) -> None:
         self._db.close()
 
     def _one(self, query: str, values: tuple[int | str, ...] = ()) -> Any:
+        return next(self._read(query, values), None)
+
+    def _number(self, query: str) -> int:
+        found = self._one(query)
+        return int(self._typed(found, (int,))[0]) if found else 0
+
+    def _read(self, query: str, values: tuple[int | str, ...] = ()) -> Iterator[Any]:
         try:
-            return self._db.execute(query, values).fetchone()
-        except apsw.Error as error:
-            raise IntegrityError(f"{self._path} cannot be read: {error}") from error
+            yield from self._db.execute(query, values)
+        except (apsw.Error, UnicodeDecodeError) as error:
+            raise IntegrityError(f"{self._path} cannot be read: {error}; restore it from a copy") from error
+
+    def _typed(self, row: Any, kinds: tuple[type, ...]) -> Any:
+        """A damaged file can hold anything in any column."""
+        if tuple(map(type, row)) != kinds:
+            raise IntegrityError(f"{self._path} is damaged: it holds {[type(v).__name__ for v in row]} where others belong; restore it from a copy")
+        return row
 
     def _failed(self, error: apsw.Error) -> StorageError | BusyError:
         """A lock is waited for; anything else may have torn the file's newest pages, so nothing more is written through this handle."""
@@ -139,8 +150,10 @@ def _open(path: Path, create: bool) -> apsw.Connection:
         connection.set_busy_timeout(5000)
         if connection.pragma("page_count"):
             _check(connection, path)
-        else:
+        elif create:
             _create(connection)
+        else:
+            raise IntegrityError(f"{path} is empty: no ledger was ever begun in it; run 'dream run', or restore it from a copy")
         for name, value in (("journal_mode", "WAL"), ("synchronous", DURABILITY), ("foreign_keys", True)):
             connection.pragma(name, value)
     except (apsw.NotADBError, apsw.CorruptError) as error:

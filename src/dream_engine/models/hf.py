@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
@@ -112,8 +113,8 @@ class ChatModel:
         try:
             self._add(name, config)
             outcome = set_peft_model_state_dict(self._model, load_file(folder / ADAPTER_FILE), adapter_name=name)
-        except (RuntimeError, ValueError) as error:
-            raise InputError(f"adapter {folder} does not fit model {self.name!r}: {error}") from error
+        except (RuntimeError, ValueError, SafetensorError) as error:
+            raise InputError(f"adapter {folder} is damaged or does not fit model {self.name!r}: {error}") from error
         if outcome.unexpected_keys:
             raise InputError(f"adapter {folder} does not fit model {self.name!r}: unexpected {outcome.unexpected_keys[0]}")
 
