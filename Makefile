@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: setup demo demo-governance test assurance lint types docs bench clean
+.PHONY: setup demo test assurance lint types docs bench clean
 setup: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml constraints.txt
@@ -21,9 +21,6 @@ $(VENV)/ready: pyproject.toml constraints.txt
 
 demo: setup
 	@$(BIN)/python examples/demo.py
-
-demo-governance: setup
-	@$(BIN)/python examples/governance.py
 
 test: setup
 	$(BIN)/python -m pytest -q
@@ -48,4 +45,4 @@ bench: setup
 	$(BIN)/python benchmarks/cycle.py
 
 clean:
-	rm -rf $(VENV) demo-workspace governance-workspace build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo-workspace build .pytest_cache .mypy_cache .ruff_cache
