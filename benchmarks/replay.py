@@ -90,7 +90,7 @@ def approve(workspace: Workspace, run: str) -> None:
     signer = LocalSigner("demo", Ed25519PrivateKey.generate())
     reviewers.add(workspace.ledger, signer.public, human=False)
     stake = approvals.at_stake(approvals.held_cycle(workspace.ledger, run), "approve")
-    signed = decide(workspace.ledger, signer, "approve", run, "benchmark", stake.entry, stake.weights)
+    signed = decide(workspace.ledger, signer, stake, "benchmark")
     approvals.approve(workspace.ledger, workspace.registry, signed)
 
 

@@ -40,7 +40,7 @@ def approve_as_demo(workspace: Any, run: str) -> None:
     signer = LocalSigner("demo", Ed25519PrivateKey.generate())
     reviewers.add(workspace.ledger, signer.public, human=False)
     stake = approvals.at_stake(approvals.held_cycle(workspace.ledger, run), "approve")
-    signed = decide(workspace.ledger, signer, "approve", run, "for the tests", stake.entry, stake.weights)
+    signed = decide(workspace.ledger, signer, stake, "for the tests")
     approvals.approve(workspace.ledger, workspace.registry, signed)
 
 

@@ -65,9 +65,9 @@ class World:
     def decision(
         self, by: str, act: Any, subject: str, entry: str = "", weights: str = "", reason: str = "looked at it", lifetime: int = DEFAULT_LIFETIME
     ) -> SignedDecision:
-        return decide(self.ledger, person(by), act, subject, reason, entry, weights, lifetime)
+        return decide(self.ledger, person(by), wanted(act, subject, entry, weights), reason, lifetime)
 
-    def on_hold(self, by: str, act: str = "approve", **more: Any) -> SignedDecision:
+    def on_hold(self, by: str, act: Any = "approve", **more: Any) -> SignedDecision:
         """A decision on the open hold."""
         held = approvals.open_hold(self.ledger)
         assert held
@@ -81,6 +81,3 @@ class World:
 def person(name: str) -> LocalSigner:
     """Somebody's key, made of the name."""
     return LocalSigner(name, Ed25519PrivateKey.from_private_bytes(name.encode().ljust(32, b".")[:32]))
-
-
-__all__ = ["START", "Clock", "World", "person", "wanted"]

@@ -109,9 +109,8 @@ class Night:
         refuse_if_held(workspace.ledger)
         sabar.refuse_if_stopped(workspace.ledger)
         config = scaled(config, [(c.key, c.factor) for c in sabar.changes_in_force(workspace.ledger.entries())])
+        workspace.registry.verify_live()
         live = workspace.registry.live
-        if live:
-            workspace.registry.verified(live)
         pack = load_pack(config.policy.pack)
         data = Data.read(config)
         if live is None and problems(pack) and config.model.name != "sandbox":
@@ -172,7 +171,7 @@ class Night:
             libraries(),
             self.config.model.threads,
         ]
-        return {"digest": types.digest(answers), "on": types.digest([on, self.data.bench_digest])[:16]}
+        return {"digest": types.digest(answers), "on": types.digest([on, [m.content for turn in asked for m in turn]])[:16]}
 
     def _fresh_adapter(self, name: str) -> None:
         lora = self.config.lora

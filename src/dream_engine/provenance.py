@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 
+@cache
 def code_revision() -> dict[str, Any]:
     """Version, and commit with dirty flag when the package runs from a checkout."""
     here = Path(__file__).parent

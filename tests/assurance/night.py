@@ -42,8 +42,7 @@ def night(root: Path, number: int, verdict: VerdictName, acknowledge: Acknowledg
 def _cycle(workspace: Workspace, number: int, verdict: VerdictName, acknowledge: Acknowledge) -> None:
     ledger, registry = workspace.ledger, workspace.registry
     run = f"{ledger.size:04d}-{number}"
-    if registry.live:
-        registry.verified(registry.live)
+    registry.verify_live()
     for entry in sabar.close_crashed(ledger, run):
         acknowledge(entry)
     acknowledge(ledger.append("begin", {"run": run, "live": registry.live}))
@@ -73,8 +72,7 @@ def check(root: Path, acknowledged: list[tuple[int, str]]) -> None:
         moves = [str(e.body["aliases"]["live"]) for e in ledger.entries() if "live" in e.body.get("aliases", {})]
         registry = Registry(root / "registry", ledger)
         assert registry.live == (moves[-1] if moves else None)
-        if registry.live:
-            registry.verified(registry.live)
+        registry.verify_live()
     finally:
         ledger.close()
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_ledger_promises import grown, tool
+from test_ledger_promises import grown
 
 from dream_engine.errors import DreamError
 from dream_engine.govern import merkle
@@ -22,6 +22,7 @@ from dream_engine.govern.ledger import Ledger
 from dream_engine.govern.notes import PublicKey, SignedCheckpoint
 from dream_engine.govern.signer import SignerServer
 from govern_world import World, person
+from verifier import tool
 
 Size = Callable[[int, int], int]
 Parser = Callable[[bytes], object]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 import random
@@ -12,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
-from types import ModuleType
 
 import apsw
 import pytest
@@ -25,21 +23,9 @@ from dream_engine.govern.sqlite import SqliteStore
 from dream_engine.govern.witness import Witness
 from govern_world import person
 from memory_store import MemoryStore
+from verifier import tool
 
 Size = Callable[[int, int], int]
-TOOL = Path(__file__).parents[2] / "tools" / "verify_ledger.py"
-
-
-def load_tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("verify_ledger", TOOL)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = load_tool()
 
 
 def grown(count: int, change: int = -1, origin: str = "") -> Ledger:

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from dream_engine.govern.keys import engine_signer
 from dream_engine.govern.ledger import Ledger
 from dream_engine.govern.witness import Witness
-
-TOOL = Path(__file__).parents[2] / "tools" / "verify_ledger.py"
-
-
-def load_tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("verify_ledger", TOOL)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = load_tool()
+from verifier import TOOL, tool
 
 
 def filled(folder: Path, count: int) -> Ledger:

@@ -50,7 +50,7 @@ def test_the_five_steps_in_order(tmp_path: Path) -> None:
     assert caught.value.exit_code == 1
     with pytest.raises(InputError, match="adjust"):
         closed(world)
-    assert [c.key for c in sabar.adjust(world.ledger)] == ["dream.learning_rate", "dream.num_train_epochs"]
+    assert [c.key for c in sabar.adjust(world.ledger, world.registry, 60)] == ["dream.learning_rate", "dream.num_train_epochs"]
     with pytest.raises(InputError, match="cools down for another 60 s"):
         closed(world)
     world.clock.time += 60
@@ -64,7 +64,7 @@ def test_the_five_steps_in_order(tmp_path: Path) -> None:
 def test_only_a_registered_person_closes_the_review_and_only_if_the_dry_check_passes(tmp_path: Path) -> None:
     """A stranger, a used decision and a failing check leave the SABAR open."""
     world = failed(tmp_path)
-    sabar.adjust(world.ledger)
+    sabar.adjust(world.ledger, world.registry, 60)
     world.clock.time += 61
     with pytest.raises(InputError, match="not a registered"):
         closed(world, "eve")
@@ -104,6 +104,20 @@ def test_a_killed_stop_goes_on_where_it_was(tmp_path: Path, kill_after: int) -> 
     assert [e.body["step"] for e in world.ledger.entries("sabar")] == ["aligned", "cooling"]
 
 
+@pytest.mark.parametrize("kill_after", [0, 1])
+def test_a_kill_before_the_cool_down_does_not_shorten_it(tmp_path: Path, kill_after: int) -> None:
+    """Adjusting first finishes what the kill left undone, so the review still waits for the whole time."""
+    world = World(tmp_path, ["ada"])
+    world.seal("001-a")
+    world.cycle("002-b", "sabar", failing=["kl_drift"])
+    if kill_after:
+        world.ledger.append("sabar", {"run": "002-b", "step": "aligned", "weights": world.registry.live})
+    sabar.adjust(world.ledger, world.registry, 60)
+    assert [e.body["step"] for e in world.ledger.entries("sabar")] == ["aligned", "cooling", "adjusted"]
+    with pytest.raises(InputError, match="cools down for another 60 s"):
+        closed(world)
+
+
 def test_the_cool_down_doubles_with_failures_in_a_row_and_starts_over_after_a_seal(tmp_path: Path) -> None:
     """60, 120, 240 seconds; a seal forgets both the count and the adjustments."""
     world = World(tmp_path, ["ada"])
@@ -112,7 +126,7 @@ def test_the_cool_down_doubles_with_failures_in_a_row_and_starts_over_after_a_se
         world.cycle(f"{number}-x", "sabar", failing=["kl_drift"])
         opened = sabar.stop(world.ledger, world.registry, 60)
         assert (opened.repeats, round(opened.until - world.ledger.now())) == (number + 1, seconds)
-        sabar.adjust(world.ledger)
+        sabar.adjust(world.ledger, world.registry, 60)
         world.clock.time += seconds
         closed(world)
     assert [c.factor for c in sabar.changes_in_force(world.ledger.entries()) if c.key == "dream.learning_rate"] == [0.5, 0.5, 0.5]
@@ -125,7 +139,7 @@ def test_the_cool_down_doubles_with_failures_in_a_row_and_starts_over_after_a_se
 def test_a_clock_set_back_does_not_shorten_the_cool_down(tmp_path: Path) -> None:
     """P14: ledger time never runs backwards."""
     world = failed(tmp_path)
-    sabar.adjust(world.ledger)
+    sabar.adjust(world.ledger, world.registry, 60)
     world.clock.time -= 10_000
     with pytest.raises(InputError, match="cools down"):
         closed(world)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,9 @@ from dream_engine.commands.shared import (
     utc_text,
 )
 from dream_engine.errors import InputError
+
+if TYPE_CHECKING:
+    from dream_engine.govern.decisions import Act
 
 app = typer.Typer()
 keys_app = typer.Typer(no_args_is_help=True, help="Who may decide: reviewers and their keys.")
@@ -102,10 +105,11 @@ def sign(
     from dream_engine.files import write_json
     from dream_engine.govern import approvals
 
-    if act not in ("approve", "reject"):
+    acts: dict[str, Act] = {"approve": "approve", "reject": "reject"}
+    if act not in acts:
         raise InputError(f"{act!r} is neither 'approve' nor 'reject'")
     opened = opened_workspace(workspace, create=False)
-    decision = decision_of(opened, approvals.at_stake(approvals.held_cycle(opened.ledger, cycle), act), by, reason, key, None)
+    decision = decision_of(opened, approvals.at_stake(approvals.held_cycle(opened.ledger, cycle), acts[act]), by, reason, key, None)
     write_json(out, decision.to_json())
     typer.echo(f"wrote {out}; it may be used until {utc_text(decision.decision.expires)}")
 
@@ -121,15 +125,15 @@ def keys_new(
 ) -> None:
     """Make a reviewer's key (or take the one in --file) and register it. The first person is trusted on first use, later ones need a sponsor."""
     from dream_engine.govern import reviewers
-    from dream_engine.govern.decisions import decide
+    from dream_engine.govern.decisions import decide, wanted
     from dream_engine.govern.keys import LocalSigner, new_key, read_key, reviewer_file
 
     path = file or reviewer_file(name)
     with held_workspace(workspace) as opened:
         reviewers.refuse_unless_addable(opened.ledger, name, not demo, sponsor)
         public = LocalSigner(name, read_key(path) if path.exists() else new_key(path)).public
-        reason = f"brings in {name}"
-        signed = decide(opened.ledger, signer_of(sponsor, sponsor_key), "add_reviewer", name, reason, weights=str(public)) if sponsor else None
+        stake = wanted("add_reviewer", name, weights=str(public))
+        signed = decide(opened.ledger, signer_of(sponsor, sponsor_key), stake, f"brings in {name}") if sponsor else None
         entry = reviewers.add(opened.ledger, public, not demo, signed)
     typer.echo(f"reviewer {name}: secret in {path}, registered as {public} (ledger entry {entry.seq})")
 

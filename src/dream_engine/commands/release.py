@@ -112,12 +112,13 @@ def sabar_status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOp
 
 
 @sabar_app.command("adjust")
-def sabar_adjust(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
+def sabar_adjust(config: ConfigOption = None, workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     """Change the next plan by the stated rules, one for each failed test."""
     from dream_engine.govern import sabar
 
+    cooldown = settings_of(config, None).govern.cooldown_seconds
     with held_workspace(workspace, create=False) as opened:
-        changes = sabar.adjust(opened.ledger)
+        changes = sabar.adjust(opened.ledger, opened.registry, cooldown)
     typer.echo("\n".join(f"{c.key} times {c.factor:g}, because of {c.rule}" for c in changes) or "no rule names a setting; change the plan yourself")
 
 
@@ -138,8 +139,7 @@ def sabar_resume(
         def dry_check() -> None:
             opened.ledger.verify()
             scaled(settings, [(c.key, c.factor) for c in sabar.changes_in_force(opened.ledger.entries())])
-            if opened.registry.live:
-                opened.registry.verified(opened.registry.live)
+            opened.registry.verify_live()
 
         entry = sabar.resume(opened.ledger, decision_of(opened, stake, by, reason, key, None), dry_check)
     typer.echo(

@@ -63,7 +63,7 @@ def decision_of(opened: Workspace, stake: Decision, by: str, reason: str, key: P
         return SignedDecision.parse(signed.read_text(encoding="utf-8", errors="replace"))
     if not by.strip():
         raise InputError("a decision needs a name and a reason: --by NAME --reason '...' (or --signed FILE)")
-    return decide(opened.ledger, signer_of(by, key), stake.act, stake.subject, reason, stake.entry, stake.weights)
+    return decide(opened.ledger, signer_of(by, key), stake, reason)
 
 
 def signer_of(name: str, key: Path | None) -> Signer:

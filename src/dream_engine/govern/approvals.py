@@ -7,7 +7,7 @@ different people where a critical category or any other test failed, and none ev
 from __future__ import annotations
 
 from dream_engine.errors import InputError
-from dream_engine.govern.decisions import Decision, SignedDecision, refuse_unless_usable, wanted
+from dream_engine.govern.decisions import Act, Decision, SignedDecision, refuse_unless_usable, wanted
 from dream_engine.govern.ledger import Entry, Ledger
 from dream_engine.govern.registry import Registry
 from dream_engine.govern.reviewers import Reviewer, active, follow, reviewer_of
@@ -55,9 +55,9 @@ def signatures_needed(held: Entry) -> int:
     return 1 if all(rule.startswith(ONE_IS_ENOUGH) for rule in failing) else 2
 
 
-def at_stake(held: Entry, act: str) -> Decision:
+def at_stake(held: Entry, act: Act) -> Decision:
     """What a decision on this hold must name."""
-    return wanted("approve" if act == "approve" else "reject", str(held.body["run"]), held.hash, str(held.body["weights"]))
+    return wanted(act, str(held.body["run"]), held.hash, str(held.body["weights"]))
 
 
 def approve(ledger: Ledger, registry: Registry, signed: SignedDecision) -> Entry:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from dream_engine.errors import InputError
@@ -85,10 +85,8 @@ class SignedDecision:
         return cls(_decision(value["decision"]), _signature(value["signature"]))
 
 
-def decide(
-    ledger: Ledger, signer: Signer, act: Act, subject: str, reason: str, entry: str = "", weights: str = "", lifetime: int = DEFAULT_LIFETIME
-) -> SignedDecision:
-    """Makes and signs a decision on the ledger as it is now. `lifetime` is in seconds.
+def decide(ledger: Ledger, signer: Signer, stake: Decision, reason: str, lifetime: int = DEFAULT_LIFETIME) -> SignedDecision:
+    """Makes and signs a decision on what is at stake (see `wanted`), on the ledger as it is now. `lifetime` is in seconds.
 
     Raises:
         InputError: no reason, or a lifetime that is not between a second and a week.
@@ -97,9 +95,8 @@ def decide(
         raise InputError("a decision needs a reason: --reason '...'")
     if not 0 < lifetime <= LONGEST_LIFETIME:
         raise InputError(f"a decision may be used for 1 to {LONGEST_LIFETIME} seconds, not {lifetime}")
-    size = ledger.size
-    expires = int(ledger.now()) + lifetime
-    made = Decision(act, subject, entry, weights, signer.public.name, reason, ledger.origin, size, ledger.root(size).hex(), expires)
+    size, expires = ledger.size, int(ledger.now()) + lifetime
+    made = replace(stake, by=signer.public.name, reason=reason, origin=ledger.origin, size=size, root=ledger.root(size).hex(), expires=expires)
     return SignedDecision(made, signer.sign(made.signed_bytes))
 
 

@@ -71,6 +71,15 @@ class Registry:
             raise IntegrityError(f"adapter {digest[:12]} in {self.folder} was changed after it was stored; restore it from a copy")
         return path
 
+    def verify_live(self) -> None:
+        """Hashes the sealed weights that serve again, if there are any.
+
+        Raises:
+            IntegrityError: they are missing or were changed.
+        """
+        if self.live:
+            self.verified(self.live)
+
     @property
     def live(self) -> str | None:
         """Digest of the sealed weights that serve, or None before the first approval."""
@@ -100,12 +109,12 @@ class Registry:
             known = ", ".join(d[:12] for d in self.sealed()) or "none"
             raise InputError(f"{target!r} names {len(found)} sealed versions; known: {known}")
         self.verified(found[0])
-        return self._ledger.append("rollback", {"weights": found[0], "from": self.live, "reason": reason, "by": by}, {LIVE: found[0]})
+        return self._ledger.append("rollback", {"weights": found[0], "from": self.live, "reason": reason, "by": [by]}, {LIVE: found[0]})
 
     def sealed(self) -> list[str]:
         """Digests of every sealed version that was not removed, in the order of their first seal."""
-        found = dict.fromkeys(str(e.body["weights"]) for e in self._ledger.entries("promote"))
-        return [digest for digest in found if digest not in self._removed]
+        found, removed = dict.fromkeys(str(e.body["weights"]) for e in self._ledger.entries("promote")), self._removed
+        return [digest for digest in found if digest not in removed]
 
     def live_at(self, when: float) -> Entry | None:
         """The promote or rollback entry that decided what was live at a time (UTC seconds), or None before the first."""

@@ -89,7 +89,7 @@ def revoke(ledger: Ledger, name: str, signed: SignedDecision) -> Entry:
     if signer is None:
         raise InputError(f"{signed.decision.by!r} is not a registered reviewer; known: {', '.join(known)}")
     refuse_unless_usable(ledger, signed, signer.key, wanted("revoke_reviewer", name, weights=str(known[name].key)))
-    return ledger.append("revoke", {"name": name, "reason": signed.decision.reason, "by": signer.name, "decisions": [signed.to_json()]})
+    return ledger.append("revoke", {"name": name, "reason": signed.decision.reason, "by": [signer.name], "decisions": [signed.to_json()]})
 
 
 def reviewer_of(ledger: Ledger, signed: SignedDecision) -> Reviewer:

@@ -115,10 +115,8 @@ def stop(ledger: Ledger, registry: Registry, cooldown_seconds: float) -> Sabar:
     """
     opened = _opened(ledger)
     if opened.state == "stopped":
-        live = registry.live
-        if live:
-            registry.verified(live)
-        ledger.append("sabar", {"run": opened.run, "step": "aligned", "weights": live})
+        registry.verify_live()
+        ledger.append("sabar", {"run": opened.run, "step": "aligned", "weights": registry.live})
         opened = replace(opened, state="aligned")
     if opened.state == "aligned":
         seconds = min(LONGEST_SECONDS, cooldown_seconds * 2 ** (opened.repeats - 1))
@@ -127,13 +125,16 @@ def stop(ledger: Ledger, registry: Registry, cooldown_seconds: float) -> Sabar:
     return _opened(ledger)
 
 
-def adjust(ledger: Ledger) -> list[Change]:
+def adjust(ledger: Ledger, registry: Registry, cooldown_seconds: float) -> list[Change]:
     """Changes the next plan by the stated rules and records which rule asked for what. A second time it changes nothing more.
+
+    What a kill left undone of Stop, Align and Breathe is done first, so that no kill shortens a cool-down.
 
     Raises:
         InputError: no SABAR is open.
+        IntegrityError: the sealed weights do not verify.
     """
-    opened = _opened(ledger)
+    opened = stop(ledger, registry, cooldown_seconds)
     if opened.state == "adjusting":
         return changes_in_force(ledger.entries())
     changes = changes_for(opened.failing)
@@ -185,7 +186,7 @@ def _moved(opened: Sabar, entry: Entry) -> Sabar | None:
     if step == "resumed":
         return None
     if step == "cooling":
-        return replace(opened, state="adjusting" if opened.state == "adjusting" else "cooling", until=float(entry.body["until"]))
+        return replace(opened, state="cooling", until=float(entry.body["until"]))
     return replace(opened, state="adjusting" if step == "adjusted" else "aligned")
 
 

@@ -29,12 +29,16 @@ class RemoteSigner:
 
     @cached_property
     def public(self) -> PublicKey:
-        return PublicKey.parse(str(self._ask({"public": True})["key"]))
+        return PublicKey.parse(self._ask({"public": True}, "key"))
 
     def sign(self, message: bytes) -> bytes:
-        return base64.b64decode(self._ask({"checkpoint": message.decode()})["signature"], validate=True)
+        signature = self._ask({"checkpoint": message.decode()}, "signature")
+        try:
+            return base64.b64decode(signature, validate=True)
+        except ValueError as error:
+            raise InputError(f"signer at {self._path} sent {signature[:40]!r}, which is no signature") from error
 
-    def _ask(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _ask(self, request: Mapping[str, Any], wanted: str) -> str:
         try:
             with socket.socket(socket.AF_UNIX) as line:
                 line.settimeout(TIMEOUT_SECONDS)
@@ -43,9 +47,9 @@ class RemoteSigner:
                 reply = json.loads(line.makefile("rb").readline(MAX_NOTE))
         except (OSError, ValueError) as error:
             raise InputError(f"signer at {self._path} does not answer ({error}); start it with 'dream signer'") from error
-        if not isinstance(reply, dict) or "error" in reply:
+        if not isinstance(reply, dict) or wanted not in reply:
             raise InputError(f"signer at {self._path} refused: {reply.get('error') if isinstance(reply, dict) else reply!r}")
-        return reply
+        return str(reply[wanted])
 
 
 class SignerServer(socketserver.UnixStreamServer):
