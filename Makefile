@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: setup demo test assurance lint types docs bench clean
+.PHONY: setup demo demo-governance test assurance lint types docs bench clean
 setup: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml constraints.txt
@@ -21,6 +21,10 @@ $(VENV)/ready: pyproject.toml constraints.txt
 
 demo: setup
 	@$(BIN)/python examples/demo.py
+
+# What a reviewer sees, on the sandbox model: seal, SABAR, hold, rejection, an edited ledger.
+demo-governance: setup
+	@$(BIN)/python examples/governance.py
 
 test: setup
 	$(BIN)/python -m pytest -q
@@ -45,4 +49,4 @@ bench: setup
 	$(BIN)/python benchmarks/cycle.py
 
 clean:
-	rm -rf $(VENV) demo-workspace build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo-workspace governance-workspace build .pytest_cache .mypy_cache .ruff_cache
