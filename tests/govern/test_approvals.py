@@ -261,6 +261,9 @@ class Holds(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([-5000, 10, 90_000]))
     def clock(self, seconds: int) -> None:
+        """Back only from a time at which something was recorded: a clock set back before that cannot be noticed."""
+        if seconds < 0:
+            self.world.ledger.append("note", {})
         self.world.clock.time += seconds
 
     def attempt(self, signed: SignedDecision, allowed: bool) -> None:
