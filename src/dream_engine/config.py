@@ -38,8 +38,8 @@ class Lora(_Strict):
 class Commission(_Strict):
     """Cycle 1: dreams from the policy pack teach the policy."""
 
-    pairs: int = Field(640, ge=8)
-    anchors: int = Field(540, ge=0)
+    pairs: int = Field(560, ge=8)
+    anchors: int = Field(480, ge=0)
     self_anchors: int = Field(300, ge=0)
     answer_tokens: int = Field(10, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
