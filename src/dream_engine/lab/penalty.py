@@ -1,0 +1,146 @@
+"""Penalties that hold parameters where the past needs them: EWC, online EWC, SI. They add a loss and watch the steps."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from dream_engine.lab.data import Context
+from dream_engine.lab.nets import Classifier, masked
+
+FISHER_BATCH = 256
+
+
+class Penalty(Protocol):
+    """Called in this order each step: `value`, (backward), `before`, (optimiser), `after`; then `end` with the context."""
+
+    def value(self) -> Tensor | float: ...
+
+    def before(self) -> None: ...
+
+    def after(self) -> None: ...
+
+    def end(self, context: Context) -> None: ...
+
+
+class Free:
+    """No penalty."""
+
+    def value(self) -> Tensor | float:
+        return 0.0
+
+    def before(self) -> None: ...
+
+    def after(self) -> None: ...
+
+    def end(self, context: Context) -> None: ...
+
+
+class Elastic:
+    """Elastic weight consolidation (Kirkpatrick 2017, eq. 3): ½ λ Σ F (θ − θ*)².
+
+    `decay` None keeps a term for every context; a number keeps one running term, F ← decay·F + F_new around the newest θ*
+    (online EWC, Schwarz 2018).
+    """
+
+    def __init__(self, net: Classifier, strength: float, decay: float | None = None) -> None:
+        self._net, self._strength, self._decay = net, strength, decay
+        self._terms: list[tuple[list[Tensor], list[Tensor]]] = []
+
+    def value(self) -> Tensor | float:
+        now = list(self._net.parameters())
+        terms = [
+            (f * (p - old).square()).sum()
+            for fisher, olds in self._terms
+            for p, f, old in zip(now, fisher, olds, strict=True)
+        ]  # fmt: skip
+        return 0.5 * self._strength * torch.stack(terms).sum() if terms else 0.0
+
+    def before(self) -> None: ...
+
+    def after(self) -> None: ...
+
+    def end(self, context: Context) -> None:
+        fisher, at = fisher_diagonal(self._net, context), [p.detach().clone() for p in self._net.parameters()]
+        if self._decay is not None and self._terms:
+            fisher = [self._decay * old + new for old, new in zip(self._terms[0][0], fisher, strict=True)]
+        self._terms = [(fisher, at)] if self._decay is not None else [*self._terms, (fisher, at)]
+
+
+def fisher_diagonal(net: Classifier, context: Context) -> list[Tensor]:
+    """Diagonal of the Fisher information at the context's examples, one tensor a parameter, divided by N.
+
+    F = 1/N Σ_x Σ_k p(k|x) (∂ log p(k|x)/∂θ)², exact over the units that may be chosen. For a linear map the squared gradient of one
+    example is (δ_o a_i)², so a batch's sum is one product of squares, (δ²)ᵀ a².
+    """
+    total = [torch.zeros_like(p) for p in net.parameters()]
+    linear = [m for m in net.modules() if isinstance(m, nn.Linear)]
+    units = context.visible.nonzero().flatten().tolist()
+    for start in range(0, len(context.train), FISHER_BATCH):
+        x = context.train.x[start : start + FISHER_BATCH]
+        inputs, outputs, scores = _traced(net, linear, x)
+        log_p = torch.log_softmax(masked(scores, context.visible), 1)
+        for k in units:
+            deltas = torch.autograd.grad(log_p[:, k].sum(), outputs, retain_graph=True)
+            weight = log_p[:, k].detach().exp().unsqueeze(1)
+            for index, (a, delta) in enumerate(zip(inputs, deltas, strict=True)):
+                squared = weight * delta.square()
+                total[2 * index] += squared.T @ a.square()
+                total[2 * index + 1] += squared.sum(0)
+    return [t / len(context.train) for t in total]
+
+
+def _traced(net: Classifier, linear: list[nn.Linear], x: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """Input and output of every linear map for a batch, and the scores."""
+    inputs: list[Tensor] = []
+    outputs: list[Tensor] = []
+
+    def keep(module: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
+        inputs.append(given[0].detach())
+        outputs.append(made)
+
+    hooks = [m.register_forward_hook(keep) for m in linear]
+    try:
+        scores = net(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return inputs, outputs, scores
+
+
+class Synaptic:
+    """Synaptic intelligence (Zenke 2017, eq. 4 and 5): c Σ Ω (θ − θ*)², Ω summed over contexts from ω / (Δ² + ξ).
+
+    ω is the path integral of −gradient · step, gathered at every step. `over` are the parameters that it holds.
+    """
+
+    def __init__(self, over: list[nn.Parameter], strength: float, damping: float = 0.1) -> None:
+        self._over, self._strength, self._damping = over, strength, damping
+        self._path = [torch.zeros_like(p) for p in over]
+        self._held = [torch.zeros_like(p) for p in over]
+        self._at = [p.detach().clone() for p in over]
+        self._was = [p.detach().clone() for p in over]
+        self._any = False
+
+    def value(self) -> Tensor | float:
+        if not self._any:
+            return 0.0
+        return self._strength * torch.stack([(h * (p - a).square()).sum() for h, p, a in zip(self._held, self._over, self._at, strict=True)]).sum()
+
+    def before(self) -> None:
+        for was, p in zip(self._was, self._over, strict=True):
+            was.copy_(p.detach())
+
+    def after(self) -> None:
+        for path, was, p in zip(self._path, self._was, self._over, strict=True):
+            if p.grad is not None:
+                path.sub_(p.grad * (p.detach() - was))
+
+    def end(self, context: Context) -> None:
+        for path, held, at, p in zip(self._path, self._held, self._at, self._over, strict=True):
+            held.add_(path / ((p.detach() - at).square() + self._damping))
+            at.copy_(p.detach())
+            path.zero_()
+        self._any = True

@@ -1,0 +1,82 @@
+"""Several methods and seeds on one stream: runs that are kept as small rows, resumed, and shown as a table.
+
+Knows nothing about how a method works. `none` and `joint` are always among them: the bounds without which no number means anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dream_engine.errors import InputError
+from dream_engine.files import read_jsonl, write_jsonl
+from dream_engine.lab import metrics
+from dream_engine.lab.data import Stream
+from dream_engine.lab.methods import Plan, method
+from dream_engine.lab.run import Run, learn
+from dream_engine.types import Measured, Missing, digest
+
+BOUNDS = ("none", "joint")
+Notice = Callable[[str], None]
+
+
+def run_all(stream: Stream, names: Sequence[str], seeds: Sequence[int], plan: Plan, rows: Path, source: str, notice: Notice) -> list[Run]:
+    """Every method on every seed; what `rows` already holds for this plan and data is not run again.
+
+    Raises:
+        InputError: a method is not known, or `rows` holds something else.
+    """
+    wanted = list(dict.fromkeys([*BOUNDS, *names]))
+    for name in wanted:
+        method(name)
+    setting = digest([asdict(plan), stream.scenario, len(stream.contexts), source])[:16]
+    kept = _read(rows)
+    for name in wanted:
+        for seed in seeds:
+            if any((r["setting"], r["run"]["method"], r["run"]["seed"]) == (setting, name, seed) for r in kept):
+                continue
+            notice(f"{name}, seed {seed} ...")
+            run, _ = learn(stream, name, plan, seed)
+            kept.append({"setting": setting, "run": asdict(run)})
+            write_jsonl(rows, kept)
+    mine = [Run(**r["run"]) for r in kept if r["setting"] == setting]
+    return [run for run in mine if run.method in wanted and run.seed in seeds]
+
+
+def _read(rows: Path) -> list[dict[str, Any]]:
+    if not rows.is_file():
+        return []
+    try:
+        found = read_jsonl(rows)
+        if all(isinstance(r, dict) and {"setting", "run"} <= r.keys() for r in found):
+            return found
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{rows} is not a file of lab runs: {error}; name another with --rows") from error
+    raise InputError(f"{rows} is not a file of lab runs; name another with --rows")
+
+
+def lines(runs: Sequence[Run]) -> Iterator[str]:
+    """A heading and one line a method: mean and 95 % interval over seeds, forgetting, retention of the first context, cost."""
+    yield f"{'method':22s} {'average accuracy':26s} {'forgetting':12s} {'first kept':12s} CPU s"
+    for name in dict.fromkeys(run.method for run in runs):
+        mine = [run for run in runs if run.method == name]
+        accuracy = metrics.over_seeds([metrics.average_accuracy(r.matrix) for r in mine])
+        cost = sum(r.cpu_seconds for r in mine) / len(mine)
+        forgotten, kept = (_mean([of(r.matrix) for r in mine]) for of in (metrics.forgetting, metrics.retention))
+        yield f"{name:22s} {_shown(accuracy):26s} {forgotten:12s} {kept:12s} {cost:.0f}"
+
+
+def _mean(values: Sequence[float | Missing]) -> str:
+    numbers = [v for v in values if not isinstance(v, Missing)]
+    return f"{100 * sum(numbers) / len(numbers):.1f} %" if numbers else "–"
+
+
+def _shown(measured: Measured) -> str:
+    if isinstance(measured, Missing):
+        return "–"
+    if measured.n == 1:
+        return f"{100 * measured.value:.1f} % (one seed)"
+    return f"{100 * measured.value:.1f} % [{100 * measured.low:.1f}, {100 * measured.high:.1f}] n={measured.n}"

@@ -1,0 +1,215 @@
+"""The parts of the methods against independent values, and what each method does on the digits."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dream_engine.errors import InputError
+from dream_engine.lab.batch import Batch, labelled
+from dream_engine.lab.data import Context, Examples, Stream, read_digits, split_stream
+from dream_engine.lab.diffusion import cosine_schedule, noised
+from dream_engine.lab.hopfield import Memory, consolidate
+from dream_engine.lab.judgement import evaluate, judge
+from dream_engine.lab.learners import log_likelihood
+from dream_engine.lab.methods import METHODS, Plan, method
+from dream_engine.lab.metrics import average_accuracy
+from dream_engine.lab.nets import VAE, Classifier, FeedbackNet, log_normal, reparametrised
+from dream_engine.lab.penalty import Synaptic, fisher_diagonal
+from dream_engine.lab.replay import Buffer, Generated, Spoiled
+from dream_engine.lab.run import learn
+
+SMALL = Plan(iterations=120, hidden=80, latents=30)
+
+
+@pytest.fixture(scope="module")
+def stream() -> Stream:
+    return split_stream(*read_digits(0), "class", 5)
+
+
+def test_fisher_against_a_loop_over_examples_and_classes(stream: Stream) -> None:
+    """1/N Σ_x Σ_k p(k|x) (∂ log p(k|x))², one autograd call each."""
+    torch.manual_seed(0)
+    net, context = Classifier(64, 5, stream.units), stream.contexts[0]
+    few = Context("few", Examples(context.train.x[:6], context.train.y[:6]), context.test, context.visible)
+    slow = [torch.zeros_like(p) for p in net.parameters()]
+    for x in few.train.x:
+        log_p = torch.log_softmax(net(x.unsqueeze(0)).masked_fill(~few.visible, -torch.inf), 1)[0]
+        for k in (0, 1):
+            grads = torch.autograd.grad(log_p[k], list(net.parameters()), retain_graph=True)
+            for total, g in zip(slow, grads, strict=True):
+                total += log_p[k].detach().exp() * g.square() / 6
+    for fast, expected in zip(fisher_diagonal(net, few), slow, strict=True):
+        torch.testing.assert_close(fast, expected, rtol=1e-4, atol=1e-8)
+
+
+def test_synaptic_path_integral_by_hand() -> None:
+    """θ from 1 to 0.8 under gradient 2: ω = 0.4, Ω = 0.4 / (0.04 + 0.1); at θ = 1 the penalty is c Ω 0.2²."""
+    p = torch.nn.Parameter(torch.tensor([1.0]))
+    held = Synaptic([p], strength=3.0)
+    assert held.value() == 0.0
+    held.before()
+    p.grad = torch.tensor([2.0])
+    p.data = torch.tensor([0.8])
+    held.after()
+    held.end(None)  # type: ignore[arg-type]
+    p.data = torch.tensor([1.0])
+    assert float(torch.as_tensor(held.value()).detach()) == pytest.approx(3 * (0.4 / 0.14) * 0.04, rel=1e-5)
+
+
+def test_distillation_by_hand() -> None:
+    """Scores (0, ln 3) at temperature 2 taught to (½, ½): −4 · ½ Σ log softmax(0, ln 3 / 2); a hidden unit has no part in it."""
+    scores = torch.tensor([[0.0, math.log(3), 50.0]])
+    batch = Batch(torch.zeros(1, 1), torch.tensor([0]), torch.tensor([True, True, False]), torch.tensor([[0.5, 0.5, 0.0]]))
+    total = 1 + math.sqrt(3)
+    expected = -4 * 0.5 * (math.log(1 / total) + math.log(math.sqrt(3) / total))
+    assert float(batch.loss(scores, 2.0)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_teacher_never_labels_with_a_hidden_unit() -> None:
+    """The largest score is hidden: the next one is the label, and its soft target is 0."""
+    batch = labelled(torch.tensor([[1.0, 2.0, 9.0]]), torch.zeros(1, 1), torch.tensor([True, True, False]), 2.0)
+    assert batch.y.tolist() == [1]
+    assert batch.soft is not None
+    assert float(batch.soft[0, 2]) == 0
+
+
+def test_reparametrisation_uses_half_the_log_variance() -> None:
+    """log σ² = 2 ln 3 gives σ = 3 (a known slip takes 9)."""
+    z = reparametrised(torch.zeros(20_000, 1), torch.full((20_000, 1), 2 * math.log(3)), torch.Generator().manual_seed(0))
+    assert float(z.std()) == pytest.approx(3, rel=0.03)
+
+
+def test_log_normal_against_torch() -> None:
+    """The density of torch.distributions, summed over the last dimension."""
+    z, mean, log_var = torch.randn(3, 4), torch.randn(3, 4), torch.randn(3, 4)
+    expected = torch.distributions.Normal(mean, (log_var / 2).exp()).log_prob(z).sum(-1)
+    torch.testing.assert_close(log_normal(z, mean, log_var), expected)
+
+
+def test_importance_sampling_bounds_the_evidence_from_above_the_elbo() -> None:
+    """More samples never lower log p(x) beyond noise, and the bound of one network is at most the sampled value."""
+    torch.manual_seed(0)
+    vae, x, rng = VAE(6, 8, 2), torch.rand(40, 6), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        bound = torch.stack([-vae.inputs * vae.loss(x, rng) for _ in range(200)]).mean()
+        sampled = log_likelihood(vae, x, 500, rng).mean()
+    assert float(sampled) >= float(bound) - 0.01
+
+
+def test_the_schedule_starts_clean_and_falls() -> None:
+    """ᾱ_0 = 1, strictly falling to its floor; at t = 0 nothing is noised."""
+    schedule = cosine_schedule(50)
+    assert float(schedule[0]) == 1
+    assert bool((schedule[1:] < schedule[:-1]).all())
+    x = torch.rand(2, 3)
+    torch.testing.assert_close(noised(x, torch.tensor([0, 0]), schedule, torch.randn(2, 3)), x)
+
+
+def test_hopfield_recall_completes_a_pattern() -> None:
+    """Half a pattern brings the whole back; one update of two orthogonal patterns is the softmax written out."""
+    patterns = torch.eye(2)
+    state = torch.tensor([[0.8, 0.6]])
+    weight = math.exp(0.8) / (math.exp(0.8) + math.exp(0.6))
+    torch.testing.assert_close(Memory(patterns, 1.0).update(state), torch.tensor([[weight, 1 - weight]]))
+    stored = torch.randn(20, 32, generator=torch.Generator().manual_seed(1))
+    cue = stored.clone()
+    cue[:, 16:] = 0
+    assert float((Memory(stored).recall(cue) - stored).abs().max()) < 1e-2
+
+
+def test_consolidation_moves_from_memory_to_network() -> None:
+    """The memory fades to nothing while the network's reconstructions get better; then training ends."""
+    train, test = read_digits(0)
+    done = consolidate(Memory(train.x[:300].clamp_min(1e-3)), test.x, 64, epochs=12, per_epoch=512, rng=torch.Generator().manual_seed(0), fading=0.4)
+    assert list(done.left) == sorted(done.left, reverse=True)
+    assert done.distortion[-1] < done.distortion[0]
+
+
+def test_empty_memories_buffers_and_untrained_generators_are_refused(stream: Stream) -> None:
+    """Each would replay nothing and look as if it did."""
+    rng = torch.Generator().manual_seed(0)
+    with pytest.raises(InputError, match="patterns"):
+        Memory(torch.zeros(0, 3))
+    with pytest.raises(InputError, match="holds nothing"):
+        Buffer(stream, 0, "class", rng)
+    with pytest.raises(InputError, match="never trained"):
+        Generated(stream, 8, 2, 1e-3, None, rng).begin(2, Classifier(64, 8, 10))
+    with pytest.raises(InputError, match="choose among"):
+        method("magic")
+
+
+def test_a_reservoir_is_uniform(stream: Stream) -> None:
+    """Kept examples of the first and the last context are about as many as were offered."""
+    buffer = Buffer(stream, 400, "reservoir", torch.Generator().manual_seed(0))
+    for number, context in enumerate(stream.contexts, 1):
+        buffer.begin(number, Classifier(64, 4, 10))
+        buffer.end(context)
+    drawn = buffer.draw(4000, torch.zeros(1))
+    assert drawn is not None
+    share = float((drawn.y < 2).float().mean())
+    offered = len(stream.contexts[0].train) / sum(len(c.train) for c in stream.contexts)
+    assert abs(share - offered) < 0.08
+
+
+def test_gates_are_off_for_their_class_only() -> None:
+    """About the asked share of units is off, not the same ones for two classes, and the same for one seed."""
+    nets = [FeedbackNet(64, 200, 3, 5, 0.3, True, seed=4) for _ in range(2)]
+    assert torch.equal(nets[0].gates, nets[1].gates)
+    assert not torch.equal(nets[0].gates[0, 0], nets[0].gates[0, 1])
+    assert float(nets[0].gates.mean()) == pytest.approx(0.7, abs=0.05)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_learns_a_stream_and_repeats_itself(stream: Stream, name: str) -> None:
+    """Two contexts, few steps: the newest is learned by those that can, and the same seed gives the same matrix."""
+    short = Stream("class", stream.contexts[:2], stream.inputs, stream.units)
+    plan = Plan(iterations=25, hidden=32, latents=8)
+    first, second = learn(short, name, plan, 3)[0], learn(short, name, plan, 3)[0]
+    assert first.matrix == second.matrix
+    assert first.matrix[0][0] > 0.8
+
+
+def test_replay_keeps_what_plain_learning_forgets(stream: Stream) -> None:
+    """Five contexts of two digits: none is near one fifth, joint near one, replay from a generator far above none."""
+    found = {name: average_accuracy(learn(stream, name, SMALL, 0)[0].matrix) for name in ("none", "joint", "er", "bi-r")}
+    assert found["none"] < 0.3
+    assert found["joint"] > 0.9
+    assert found["er"] > 0.85
+    assert found["bi-r"] > 0.7
+
+
+@pytest.mark.parametrize("scenario", ["task", "domain"])
+def test_other_scenarios_run_with_replay(scenario: str) -> None:
+    """Told the context, nearly all is kept; with shared labels replay is above none."""
+    stream = split_stream(*read_digits(0), scenario, 5)  # type: ignore[arg-type]
+    none, dgr = (average_accuracy(learn(stream, name, SMALL, 0)[0].matrix) for name in ("none", "dgr+distill"))
+    assert dgr > none
+    assert dgr > (0.95 if scenario == "task" else 0.7)
+
+
+def night(stream: Stream, name: str, plan: Plan) -> str:
+    """The verdict over one night: A, then B with the method."""
+    two = Stream("class", stream.contexts[:2], stream.inputs, stream.units)
+    one = Stream("class", stream.contexts[:1], stream.inputs, stream.units)
+    t = evaluate("T", learn(one, "none", SMALL, 0)[1], two, 1)
+    w, c = learn(two, "none", SMALL, 0)[1], learn(two, name, plan, 0)[1]
+    unrelated = torch.rand(200, 64, generator=torch.Generator().manual_seed(5))
+    return judge(two, 2, t, w, c, unrelated, 0).gated.verdict.name
+
+
+def test_the_gate_refuses_what_was_spoiled_on_purpose(stream: Stream) -> None:
+    """No replay at all, a generator of noise, and one that never dreams of the unsafe class: none is sealed."""
+    assert night(stream, "none", SMALL) != "seal"
+    for spoiled in (Spoiled(noise=3.0), Spoiled(without=0)):
+        assert night(stream, "dgr", Plan(iterations=120, hidden=80, latents=30, spoiled=spoiled)) != "seal"
+
+
+def test_the_same_gate_seals_what_did_not_change(stream: Stream) -> None:
+    """The control: one learner as T, W and C."""
+    two = Stream("class", stream.contexts[:2], stream.inputs, stream.units)
+    same = learn(two, "er", SMALL, 0)[1]
+    unrelated = torch.rand(200, 64, generator=torch.Generator().manual_seed(5))
+    assert judge(two, 2, evaluate("T", same, two, 2), same, same, unrelated, 0).gated.verdict.name == "seal"
