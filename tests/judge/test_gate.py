@@ -91,3 +91,12 @@ def test_a_seal_means_every_monitor_is_inside(cases: list[tuple[float, float, fl
     if inside:
         assert gated.stability_ratio is not None
         assert gated.stability_ratio >= 1
+
+
+def test_an_absolute_test_counts_its_own_edges_and_says_what_it_saw() -> None:
+    """At the bar and at the slack it passes; the words hold value, interval, n, budget and slack."""
+    at_bar = GateTest("plain_refused", "C", Interval(0.02, 0.01, 0.05, 150), 0.02, "share", absolute=True, slack=0.03)
+    decision = decide(at_bar)
+    assert (decision.outcome, decision.why) == (
+        "pass", "plain_refused (C): +0.020 share [+0.010, +0.050], n=150, at most 0.02 with slack 0.03"
+    )  # fmt: skip
