@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dream_engine.errors import InputError
 
@@ -50,14 +50,31 @@ class Commission(_Strict):
 
 
 class Wake(_Strict):
-    """Δ The user's own fine-tune. Without `data` the cycle has no wake."""
+    """Δ The user's own fine-tune: trained here on `data`, or made elsewhere. Without any of the three the cycle has no wake.
+
+    `adapter` is a PEFT folder over the same base; `model` a folder of a model that was fine-tuned whole. With one of them `data` is not
+    trained on; its rows are rehearsed beside the dreams and held out.
+    """
 
     data: Path | None = None
+    adapter: Path | None = None
+    model: Path | None = None
     heldout: Path | None = None
     heldout_rows: int = Field(100, ge=1)
     learning_rate: float = Field(2e-4, gt=0)
     num_train_epochs: float = Field(1.0, gt=0)
     per_device_train_batch_size: int = Field(4, ge=1)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Wake:
+        if self.adapter and self.model:
+            raise ValueError("adapter and model exclude each other: W is one or the other")
+        return self
+
+    @property
+    def imported(self) -> Path | None:
+        """The folder in which W was made elsewhere, if it was."""
+        return self.adapter or self.model
 
 
 class DreamPlan(_Strict):
@@ -220,7 +237,7 @@ def _rooted(config: Config, root: Path) -> Config:
     suites = [s.model_copy(update={"path": at(s.path)}) for s in config.judge.suites]
     return config.model_copy(
         update={
-            "wake": config.wake.model_copy(update={"data": at(config.wake.data), "heldout": at(config.wake.heldout)}),
+            "wake": config.wake.model_copy(update={name: at(getattr(config.wake, name)) for name in ("data", "adapter", "model", "heldout")}),
             "judge": config.judge.model_copy(update={"suites": suites, "general_text": at(config.judge.general_text)}),
         }
     )

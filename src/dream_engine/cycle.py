@@ -28,7 +28,7 @@ from dream_engine.govern.registry import MANIFEST, folder_digest
 from dream_engine.govern.release import changed_settings, final_verdict, release
 from dream_engine.inputs import Data
 from dream_engine.judge import budgets, metrics
-from dream_engine.judge.gate import Gated, gate
+from dream_engine.judge.gate import Gated, Test, gate
 from dream_engine.judge.measure import ModelReport, kl_drift, load_measured, measure, save_measured
 from dream_engine.judge.metrics import Evaluation
 from dream_engine.judge.probe import Probe, probe_scores
@@ -115,8 +115,12 @@ class Night:
         data = Data.read(config)
         if live is None and problems(pack) and config.model.name != "sandbox":
             raise InputError(f"policy pack {pack.name!r} cannot commission: {problems(pack)[0]}; run 'dream validate' for the whole list")
-        if live and not data.wake:
+        if live and not data.wake and not config.wake.imported:
             raise InputError("a model is sealed and there is nothing to learn; set wake.data to a file of dialogues")
+        if live and not data.bench.user:
+            raise InputError(
+                "the user's gain must be measured: set wake.heldout (or wake.data, part of which is held out) beside wake.adapter or wake.model"
+            )
         run_id = _run_id(config, workspace, data, pack)
         model = load_model(config.model.name, config.model.device, config.model.dtype)
         night = cls(config, workspace, run_id, RunLog(workspace.run_folder(run_id) / "events.jsonl", show), model, pack, data)
@@ -179,7 +183,8 @@ class Night:
 
     def digests(self) -> dict[str, str]:
         """Content digests of what this cycle stands on; of the user's rows only a salted commitment, so that they can be erased."""
-        return {
+        imported = _imported_digest(self.config)
+        return ({"imported": imported} if imported else {}) | {
             "base": self.model.base_digest,
             "pack": self.pack.digest,
             "suites": suite_digest(list(self.data.bench.suites)),
@@ -200,9 +205,15 @@ class Night:
     # ---- Δ wake ---------------------------------------------------------------------------------------------------
 
     def learn(self) -> str:
-        """Δ The user's fine-tune on top of T: W."""
+        """Δ The user's fine-tune: on top of T here, or what was made elsewhere: W."""
+        wake, lora = self.config.wake, self.config.lora
+        if wake.adapter:
+            self.model.load_adapter("W", wake.adapter)
+            return "W"
+        if wake.model:
+            self.model.load_weights("W", wake.model, lora.r, lora.lora_alpha, lora.layers_from, self.seed("adapter"))
+            return "W"
         self.model.copy_adapter("T", "W")
-        wake = self.config.wake
         plan = RehearsalPlan(wake.learning_rate, wake.num_train_epochs, wake.per_device_train_batch_size, seed=self.seed("wake"))
         self._fit("Δ wake", "W", lambda: mix.wake_rows(self.model, self.data.wake), plan)
         return "W"
@@ -420,6 +431,21 @@ class Night:
         save_measured(measured, path, self.config.judge.store_answers, self.data.bench.suites)
         return measured
 
+    def alone(self) -> tuple[budgets.Measurements, list[Test]]:
+        """An adapter judged by itself, as a first model is."""
+        candidate = self.measured("C", "C", None, lengths=False)
+        m = budgets.Measurements(candidate.evaluation, base=self._base(), critical=self.pack.critical, seed=self.config.seed)
+        return m, budgets.commissioning_tests(m, budgets.PROFILES[self.config.judge.profile])
+
+    def against_sealed(self, live: str) -> tuple[budgets.Measurements, list[Test]]:
+        """An adapter judged as C with W = T."""
+        self.model.load_adapter("T", self.workspace.registry.verified(live))
+        teacher = self._report("T")
+        candidate = self.measured("C", "C", teacher.probe, lengths=False).evaluation
+        anchor = self._anchor(teacher).evaluation
+        m = budgets.Measurements(candidate, teacher=teacher.evaluation, anchor=anchor, critical=self.pack.critical, seed=self.config.seed)
+        return m, budgets.cycle_tests(m, budgets.PROFILES[self.config.judge.profile])
+
     # ---- release --------------------------------------------------------------------------------------------------
 
     def release(self, candidate: str, m: budgets.Measurements, gated: Gated) -> Outcome:
@@ -428,7 +454,7 @@ class Night:
         folder = self.folder / f"adapter-{name}"
         if not (folder / "adapter_config.json").is_file():
             self.model.save_adapter(candidate, folder)
-        weights = self.workspace.registry.add(folder, self._manifest())
+        weights = self.workspace.registry.add(folder, self._manifest(candidate))
         self._keep_evaluation(weights)
         ledger, commissioning, standing = self.workspace.ledger, self.commissioning, self._standing()
         verdict = final_verdict(gated.verdict, commissioning, changed_settings(ledger, standing))
@@ -454,10 +480,11 @@ class Night:
         measured = load_measured(self.folder / "eval" / "C.jsonl")
         save_measured(measured, self.workspace.evaluation(weights, self.data.bench_digest), self.config.judge.store_answers, self.data.bench.suites)
 
-    def _manifest(self) -> dict[str, Any]:
+    def _manifest(self, candidate: str) -> dict[str, Any]:
+        base_name, base = self.model.stands_on(candidate)
         return {
-            "base": self.model.base_digest,
-            "base_name": self.model.name,
+            "base": base,
+            "base_name": base_name,
             "parent": self.workspace.registry.live,
             "run": self.run_id,
             "data": self.digests(),
@@ -500,9 +527,18 @@ def _run_id(config: Config, workspace: Workspace, data: Data, pack: Pack) -> str
         pack.digest,
         data.bench_digest,
         [[c.id, c.answer] for c in data.wake],
+        _imported_digest(config),
         workspace.registry.live,
     ]
     return f"{len(ended) + 1:03d}-{types.digest(inputs)[:8]}"
+
+
+def _imported_digest(config: Config) -> str | None:
+    """Digest of the folder in which W was made elsewhere."""
+    folder = config.wake.imported
+    if folder and not folder.is_dir():
+        raise InputError(f"wake.{'adapter' if config.wake.adapter else 'model'}: {folder} is not a folder")
+    return folder_digest(folder) if folder else None
 
 
 def _counts(kept: Sequence[Dream], blocked: Sequence[Blocked], usable: float) -> dict[str, Any]:
@@ -537,27 +573,21 @@ def _garbled(text: str) -> bool:
     return is_incoherent(normalise(text))
 
 
-def gate_adapter(config: Config, workspace: Workspace, adapter: Path, show: Show = silent) -> dict[str, Any]:
-    """Ψ alone: judges an adapter made elsewhere as C with W = T. Measures; promotes nothing.
+def gate_adapter(config: Config, workspace: Workspace, adapter: Path, commission: bool = False, show: Show = silent) -> dict[str, Any]:
+    """Ψ alone: judges an adapter made elsewhere as C with W = T, or by the absolute tests of a first model. Measures; promotes nothing.
 
     Raises:
         InputError: nothing is sealed yet, or the adapter does not fit the base.
     """
     live = workspace.registry.live
-    if live is None:
-        raise InputError("nothing is sealed yet, so there is no T to compare with; run 'dream run' and approve the first cycle")
+    if live is None and not commission:
+        raise InputError("nothing is sealed yet, so there is no T to compare with; add --commission, or run 'dream run' and approve the first cycle")
     data, pack = Data.read(config), load_pack(config.policy.pack)
     model = load_model(config.model.name, config.model.device, config.model.dtype)
-    model.load_adapter("T", workspace.registry.verified(live))
     model.load_adapter("C", adapter)
-    log = RunLog(workspace.root / "gate-events.jsonl", show)
-    night = Night(config, workspace, "gate", log, model, pack, data)
-    teacher = night._report("T")
-    candidate = night.measured("C", "C", teacher.probe, lengths=False)
-    m = budgets.Measurements(
-        candidate.evaluation, teacher=teacher.evaluation, anchor=night._anchor(teacher).evaluation, critical=pack.critical, seed=config.seed
-    )
-    gated = gate(budgets.cycle_tests(m, budgets.PROFILES[config.judge.profile]))
+    night = Night(config, workspace, "gate", RunLog(workspace.root / "gate-events.jsonl", show), model, pack, data)
+    m, tests = night.alone() if commission else night.against_sealed(str(live))
+    gated = gate(tests)
     weights = folder_digest(adapter)
     workspace.ledger.append("gate", {"weights": weights, "verdict": gated.verdict.name, "failing": list(gated.verdict.failing)})
-    return gate_json(gated, table_json(m), False, weights)
+    return gate_json(gated, table_json(m), commission, weights)

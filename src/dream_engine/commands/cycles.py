@@ -81,9 +81,14 @@ def run(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
     no_store_answers: Annotated[bool, typer.Option("--no-store-answers", help="Keep no judged answers in the run folder.")] = False,
+    adapter: Annotated[Path | None, typer.Option("--adapter", help="PEFT folder made elsewhere: it is W, and is repaired.")] = None,
+    model_folder: Annotated[
+        Path | None, typer.Option("--full-model", help="Folder of a model fine-tuned whole: it is W; C is an adapter on it.")
+    ] = None,
 ) -> None:
     """Run one replay cycle (or go on with a killed one). The first cycle of a workspace commissions the policy."""
-    settings = settings_of(config, [*(overrides or []), *(["judge.store_answers=false"] if no_store_answers else [])])
+    switched = {"judge.store_answers": "false" if no_store_answers else "", "wake.adapter": _place(adapter), "wake.model": _place(model_folder)}
+    settings = settings_of(config, [*(overrides or []), *(f"{key}={value}" for key, value in switched.items() if value)])
     with held_workspace(workspace) as opened, progress(as_json) as show:
         prepare_torch(settings.model.threads)
         from dream_engine.cycle import run_cycle
@@ -104,18 +109,20 @@ def run(
 @app.command()
 def gate(
     adapter: Annotated[Path, typer.Option("--adapter", help="PEFT folder to judge against the sealed model.")],
+    base: Annotated[str, typer.Option("--base", help="The base it was made on: a folder, a hub id; model.name without it.")] = "",
+    commission: Annotated[bool, typer.Option("--commission", help="Judge it by itself, by the absolute tests of a first model.")] = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
     """Judge an adapter against the sealed model, without training. Measures only; nothing is promoted."""
-    settings = settings_of(config, overrides)
-    with held_workspace(workspace, create=False) as opened, progress(as_json) as show:
+    settings = settings_of(config, [*(overrides or []), *([f"model.name={json.dumps(base)}"] if base else [])])
+    with held_workspace(workspace, create=commission) as opened, progress(as_json) as show:
         prepare_torch(settings.model.threads)
         from dream_engine.cycle import gate_adapter
 
-        result = gate_adapter(settings, opened, adapter, show)
+        result = gate_adapter(settings, opened, adapter, commission, show)
     show_result(result if as_json else _verdict_text(result))
     raise typer.Exit(EXIT[result["verdict"]])
 
@@ -157,6 +164,11 @@ def report(
     if not runs:
         raise InputError(f"workspace {workspace} has no cycle yet; run 'dream run' first")
     typer.echo(str(write_report(opened, cycle or runs[-1])))
+
+
+def _place(folder: Path | None) -> str:
+    """A folder named on the command line, seen from here and not from the configuration file."""
+    return json.dumps(str(folder.absolute())) if folder else ""
 
 
 def _gate_of(opened: Workspace, run_id: str) -> dict[str, Any]:

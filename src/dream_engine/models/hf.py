@@ -47,6 +47,15 @@ class Encoded:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """One set of base tensors by name; `digest` is empty for the model's own."""
+
+    tensors: Mapping[str, torch.Tensor]
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class Generated:
     """An answer and whether the model ended it itself (else it was cut at the token limit)."""
 
@@ -66,6 +75,9 @@ class ChatModel:
         self.folder = folder
         self._model = model.eval().requires_grad_(False)
         self._stop_ids = _stop_ids(model, tokenizer)
+        self._weights: dict[str | None, Weights] = {}
+        self._stands_on: dict[str, str] = {}
+        self._mounted: str | None = None
         self.report: Report = _no_report
         self.tokens_read = 0
         self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._stop_ids[0]
@@ -89,6 +101,8 @@ class ChatModel:
         """Makes `target` an independent copy of `source`."""
         self.drop_adapter(target)
         self._add(target, self._model.peft_config[source])
+        if source in self._stands_on:
+            self._stands_on[target] = self._stands_on[source]
         set_peft_model_state_dict(self._model, self.adapter_state(source), adapter_name=target)
 
     @torch.no_grad()
@@ -108,15 +122,51 @@ class ChatModel:
         if not (folder / ADAPTER_CONFIG).is_file() or not (folder / ADAPTER_FILE).is_file():
             raise InputError(f"{folder} is not a PEFT adapter folder: it needs {ADAPTER_CONFIG} and {ADAPTER_FILE}")
         self.drop_adapter(name)
-        config = LoraConfig.from_pretrained(str(folder))
-        config.inference_mode = False
+        config = _lora_config(folder)
         try:
             self._add(name, config)
             outcome = set_peft_model_state_dict(self._model, load_file(folder / ADAPTER_FILE), adapter_name=name)
         except (RuntimeError, ValueError, SafetensorError) as error:
             raise InputError(f"adapter {folder} is damaged or does not fit model {self.name!r}: {error}") from error
-        if outcome.unexpected_keys:
-            raise InputError(f"adapter {folder} does not fit model {self.name!r}: unexpected {outcome.unexpected_keys[0]}")
+        absent = [key for key in outcome.missing_keys if "lora_" in key and f".{name}." in key]
+        if outcome.unexpected_keys or absent:
+            strange = f"unexpected {outcome.unexpected_keys[0]}" if outcome.unexpected_keys else f"{absent[0]} is missing"
+            raise InputError(f"adapter {folder} does not fit model {self.name!r}: {strange}")
+
+    def load_weights(self, name: str, folder: Path, r: int, alpha: int, layers_from: float = 0.0, seed: int = 0) -> None:
+        """Makes `name` a fresh adapter over the weights of a second model folder: the same architecture, fine-tuned whole.
+
+        Copies of `name` stand on the same weights; both sets stay in memory, and switching between them moves no bytes.
+
+        Raises:
+            InputError: the folder cannot be loaded, or its tensors are not those of this model.
+        """
+        tensors = _tensors_of(_pretrained(str(folder), self.dtype, str(self.device)))
+        own = {key: parameter.data for key, parameter in self._base_parameters()}
+        odd = next((key for key in own.keys() | tensors.keys() if key not in own or key not in tensors or own[key].shape != tensors[key].shape), None)
+        if odd:
+            raise InputError(f"{folder} is not a fine-tune of {self.name!r}: tensor {odd!r} is missing or has another shape")
+        self.add_adapter(name, r, alpha, layers_from, seed)
+        self._weights.setdefault(None, Weights(own, self.name, ""))
+        self._weights[name] = Weights(tensors, str(folder), _folder_digest(folder))
+        self._stands_on[name] = name
+
+    def stands_on(self, adapter: str) -> tuple[str, str]:
+        """(name, digest) of the base weights under an adapter: the model's own, or those it was loaded over."""
+        weights = self._weights.get(self._stands_on.get(adapter))
+        return (weights.name, weights.digest) if weights and weights.digest else (self.name, self.base_digest)
+
+    def _mount(self, which: str | None) -> None:
+        if which != self._mounted:
+            tensors = self._weights[which].tensors
+            for key, parameter in self._base_parameters():
+                parameter.data = tensors[key]
+            self._mounted = which
+
+    def _base_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
+        """The frozen base's tensors under the names they have without adapters."""
+        named = ((key.removeprefix("base_model.model.").replace(".base_layer.", "."), p) for key, p in self._model.named_parameters())
+        return [(key, p) for key, p in named if "lora_" not in key]
 
     def save_adapter(self, name: str, folder: Path) -> None:
         """Writes a plain PEFT folder; the same weights give the same bytes."""
@@ -126,7 +176,7 @@ class ChatModel:
         config = self._model.peft_config[name].to_dict()
         plain = {key: value for key, value in config.items() if _is_plain(value)}
         plain["target_modules"] = sorted(config["target_modules"]) if not isinstance(config["target_modules"], str) else config["target_modules"]
-        plain |= {"peft_type": "LORA", "base_model_name_or_path": self.name, "inference_mode": True}
+        plain |= {"peft_type": "LORA", "base_model_name_or_path": self.stands_on(name)[0], "inference_mode": True}
         (folder / ADAPTER_CONFIG).write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n")
 
     def adapter_state(self, name: str) -> dict[str, torch.Tensor]:
@@ -141,6 +191,7 @@ class ChatModel:
     def drop_adapter(self, name: str) -> None:
         if isinstance(self._model, PeftModel) and name in self._model.peft_config:
             self._model.delete_adapter(name)
+        self._stands_on.pop(name, None)
 
     @contextmanager
     def using(self, adapter: str | None) -> Iterator[None]:
@@ -148,9 +199,11 @@ class ChatModel:
         if not isinstance(self._model, PeftModel):
             yield
         elif adapter is None:
+            self._mount(None)
             with self._model.disable_adapter():
                 yield
         else:
+            self._mount(self._stands_on.get(adapter))
             self._model.set_adapter(adapter)
             yield
 
@@ -418,21 +471,32 @@ def load_model(source: str, device: str = "auto", dtype: str = "auto") -> ChatMo
     else:
         folder = bundled.bundled_folder() if source == bundled.NAME else Path(source) if Path(source).is_dir() else None
     wanted = pick_device(device)
+    place = str(folder or source)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder or source)
-        config = AutoConfig.from_pretrained(folder or source)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder or source,
-            config=config,
-            dtype=pick_dtype(dtype, source, wanted),
-            use_safetensors=True,
-            attn_implementation=implementation(config, wanted),
-        )
+        tokenizer = AutoTokenizer.from_pretrained(place)
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"model {source!r} cannot be loaded: {str(error).splitlines()[0]} Use a local folder, a cached hub id, 'smollm2-135m' or 'sandbox'."
-        ) from error
-    return ChatModel(model.to(wanted), tokenizer, source, folder)
+        raise _not_loaded(source, error) from error
+    return ChatModel(_pretrained(place, pick_dtype(dtype, source, wanted), wanted), tokenizer, source, folder)
+
+
+def _pretrained(place: str, dtype: torch.dtype, device: str) -> Any:
+    """The bare model of a folder or hub id, from safetensors only; every tensor from the file, none drawn at random."""
+    try:
+        config = AutoConfig.from_pretrained(place)
+        model, found = AutoModelForCausalLM.from_pretrained(
+            place, config=config, dtype=dtype, use_safetensors=True, attn_implementation=implementation(config, device), output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise _not_loaded(place, error) from error
+    absent = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))
+    if absent:
+        raise InputError(f"model {place!r} cannot be loaded: its files lack {len(absent)} tensors that config.json asks for, such as {absent[0]}")
+    return model.to(device)
+
+
+def _not_loaded(source: str, error: Exception) -> InputError:
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return InputError(f"model {source!r} cannot be loaded: {first} Use a local folder, a cached hub id, 'smollm2-135m' or 'sandbox'.")
 
 
 def pick_device(device: str) -> str:
@@ -508,6 +572,33 @@ def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
     if not found:
         raise InputError("the tokenizer names no end-of-sequence token; set eos_token in tokenizer_config.json")
     return found
+
+
+def _lora_config(folder: Path) -> LoraConfig:
+    """The adapter's own configuration, if it is a LoRA that changes nothing but linear maps.
+
+    Raises:
+        InputError: another kind of adapter, or one that also trains whole modules.
+    """
+    try:
+        raw = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{folder / ADAPTER_CONFIG} is not JSON: {error}") from error
+    kind = raw.get("peft_type") if isinstance(raw, dict) else None
+    if kind != "LORA":
+        raise InputError(f"adapter {folder} has peft_type {kind!r}; only LORA is read here")
+    if raw.get("modules_to_save") or raw.get("bias", "none") != "none":
+        raise InputError(f"adapter {folder} also trains whole modules or biases; merge it into its base and give that as wake.model")
+    try:
+        config = LoraConfig.from_pretrained(str(folder))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{folder / ADAPTER_CONFIG} cannot be read: {error}") from error
+    config.inference_mode = False
+    return config
+
+
+def _tensors_of(model: Any) -> dict[str, torch.Tensor]:
+    return {key: parameter.data for key, parameter in model.named_parameters()}
 
 
 def _is_plain(value: Any) -> bool:
