@@ -49,6 +49,15 @@ class Commission(_Strict):
     anchor_weight: float = Field(1.4, gt=0)
 
 
+class Capture(_Strict):
+    """Δ What the episodic buffer keeps of imported logs, and who else looks for personal data in them."""
+
+    buffer_size: int = Field(2000, ge=1)
+    per_source: int = Field(1000, ge=1)
+    retention_days: float = Field(90.0, ge=0)
+    personal_engine: Literal["patterns", "presidio"] = "patterns"
+
+
 class Wake(_Strict):
     """Δ The user's own fine-tune: trained here on `data`, or made elsewhere. Without any of the three the cycle has no wake.
 
@@ -84,6 +93,7 @@ class DreamPlan(_Strict):
     reworded_pairs: int = Field(40, ge=0)
     anchors: int = Field(20, ge=0)
     self_anchors: int = Field(200, ge=0)
+    recalled: int = Field(40, ge=0)
     wake_rows: int = Field(120, ge=0)
     answer_tokens: int = Field(16, ge=1)
     refusal_tokens: int = Field(16, ge=4)
@@ -137,6 +147,7 @@ class Config(_Strict):
     policy: Policy = Policy()
     lora: Lora = Lora()
     commission: Commission = Commission()
+    capture: Capture = Capture()
     wake: Wake = Wake()
     dream: DreamPlan = DreamPlan()
     judge: Judge = Judge()

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dream_engine import types
+from dream_engine.capture.episodes import Buffer
 from dream_engine.config import Config, scaled
-from dream_engine.dream import imagine, mix, targets
+from dream_engine.dream import imagine, mix, recall, targets
 from dream_engine.dream.rehearse import RehearsalPlan, Rehearsed, rehearse
 from dream_engine.dream.settle import settle
 from dream_engine.errors import InputError, IntegrityError
@@ -251,13 +252,22 @@ class Night:
             written = imagine.self_rewordings(self.model, "T", sources, seed) if sources else []
             anchors = imagine.template_anchors(self.pack, plan.anchors, seed)
             anchors += imagine.self_anchors(self.model, "T", plan.self_anchors, seed) if plan.self_anchors else []
+            replayed, twisted = self._recalled(seed)
             parents = {harm.id: (harm.text, twin.text) for harm, twin in sources}
-            proposed = [s for pair in shown for s in pair] + written + anchors
+            proposed = [s for pair in [*shown, *twisted] for s in pair] + written + anchors + replayed
             screening = screen.screen(proposed, self._tame(woken, proposed), parents)
             return list(screening.kept), list(screening.blocked)
 
         teacher = targets.Teacher("T", "T")
         return self._dreamed(propose, Teachers(teacher, teacher, targets.Teacher(woken, "W")), plan.answer_tokens, plan.refusal_tokens)
+
+    def _recalled(self, seed: int) -> tuple[list[Scenario], list[imagine.Proposed]]:
+        """What the episodic buffer gives tonight: requests as they were, and pairs of the pack twisted onto such requests."""
+        episodes, count = Buffer(self.workspace.root).read(), self.config.dream.recalled
+        if not episodes or not count:
+            return [], []
+        pairs = imagine.template_pairs(self.pack, count, derive_seed(seed, "twist"))
+        return recall.replayed(episodes, count, seed), recall.twists(episodes, pairs, seed)
 
     def _dreamed(self, propose: Any, teachers: Teachers, answer_tokens: int, refusal_tokens: int) -> list[Screened]:
         path = self.folder / "dreams.jsonl"
@@ -529,6 +539,7 @@ def _run_id(config: Config, workspace: Workspace, data: Data, pack: Pack) -> str
         [[c.id, c.answer] for c in data.wake],
         _imported_digest(config),
         workspace.registry.live,
+        [e.id for e in Buffer(workspace.root).read()],
     ]
     return f"{len(ended) + 1:03d}-{types.digest(inputs)[:8]}"
 

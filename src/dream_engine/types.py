@@ -37,6 +37,29 @@ class Conversation:
     answer: str
 
 
+Outcome = Literal["answered", "refused", "flagged", "corrected"]
+"""How an episode ended: answered, declined by the model, reported by someone, or put right by the user's next words."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One dialogue of the model's life, personal data replaced: where it came from, when (UTC seconds), how it ended."""
+
+    id: str
+    source: str
+    time: float
+    messages: tuple[Message, ...]
+    outcome: Outcome
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Episode:
+        """The inverse of `to_json`."""
+        return cls(row["id"], row["source"], float(row["time"]), tuple(Message(**m) for m in row["messages"]), row["outcome"])
+
+
 @dataclass(frozen=True)
 class Scenario:
     """One proposed request, before anybody answered it."""

@@ -23,7 +23,7 @@ def read_conversations(path: Path) -> list[Conversation]:
     """
     if not path.is_file():
         raise InputError(f"data file {path} does not exist")
-    found = [_conversation(row, number, path) for number, row in _objects(path)]
+    found = [_conversation(row, number, path) for number, row in objects(path)]
     if not found:
         raise InputError(f"data file {path} is empty; it needs one JSON object a line with 'messages'")
     repeated = len(found) - len({c.id for c in found})
@@ -55,11 +55,16 @@ def read_texts(path: Path, chars: int, count: int) -> list[str]:
     return [text[s : s + chars] for s in starts][:count]
 
 
-def _objects(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def objects(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The JSON objects of a JSONL file with their line numbers; empty lines are passed over.
+
+    Raises:
+        InputError: a line is too long, not UTF-8, not JSON, or no object (with its number).
+    """
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
             if len(line) > MAX_LINE_BYTES:
-                raise InputError(f"{path} line {number} has {len(line)} bytes; at most {MAX_LINE_BYTES} are read, split the dialogue")
+                raise InputError(f"{path} line {number} has more than {MAX_LINE_BYTES} bytes; split the dialogue")
             try:
                 text = line.decode("utf-8-sig").strip()
                 row = json.loads(text) if text else None
@@ -67,6 +72,8 @@ def _objects(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 raise InputError(f"{path} line {number} is not UTF-8 ({error.reason}); convert the file") from error
             except json.JSONDecodeError as error:
                 raise InputError(f"{path} line {number} is not JSON: {error.msg}") from error
+            except RecursionError as error:
+                raise InputError(f"{path} line {number} is not JSON that can be read: nested too deeply") from error
             if row is not None:
                 if not isinstance(row, dict):
                     raise InputError(f"{path} line {number} is not an object with 'messages'")

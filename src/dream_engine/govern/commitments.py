@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,10 +80,16 @@ def erase(ledger: Ledger, runs: Path, row: str, by: str, reason: str) -> Entry:
         raise InputError(f"no cycle here learned from row {row!r}; ids are those of the data file")
     values = [found[row].value for found in nights.values()]
     entry = ledger.append("erase", {"runs": [f.name for f in nights], "commitments": values, "by": [by], "reason": reason})
-    for folder, found in nights.items():
-        kept = {id: {"salt": None if id == row else c.salt, "value": c.value} for id, c in found.items()}
-        write_json(folder / FILE, kept)
+    for folder in nights:
+        throw_away(folder, {row})
     return entry
+
+
+def throw_away(folder: Path, rows: Collection[str]) -> list[str]:
+    """Removes the salts of these rows from one folder's commitments; returns the values that can no longer be opened."""
+    found = read(folder)
+    write_json(folder / FILE, {id: {"salt": None if id in rows else c.salt, "value": c.value} for id, c in found.items()})
+    return [c.value for id, c in found.items() if id in rows]
 
 
 def _commit(salt: bytes, content: bytes) -> str:

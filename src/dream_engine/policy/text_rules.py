@@ -6,13 +6,9 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from dream_engine.policy import personal
+
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
-_PERSONAL = {
-    "mail address": re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.]{2,}\b"),
-    "phone number": re.compile(r"(?<![\w.])\+?\d[\d ()/-]{7,}\d(?!\w)"),
-    "account number": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}\b"),
-    "IP address": re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b"),
-}
 _SENTIENCE = re.compile(
     r"\bi(?:'m| am) (?:conscious|sentient|alive|self-aware|a real person|a human)\b"
     r"|\bi (?:truly |really )?(?:feel|have) (?:real )?(?:pain|emotions|feelings|consciousness)\b"
@@ -130,8 +126,8 @@ class Overlap:
 
 
 def personal_data(text: str) -> str | None:
-    """The kind of personal data found, or None."""
-    return next((kind for kind, pattern in _PERSONAL.items() if pattern.search(text)), None)
+    """The kind of the first personal data found, or None; names in requests are not looked for, since fiction is full of them."""
+    return next((found.kind for found in personal.find(text, names=False)), None)
 
 
 def claims_sentience(text: str) -> bool:

@@ -1,0 +1,54 @@
+"""Ω Recall: dreams made of stored episodes, as they were and with a controlled twist.
+
+A twist puts a pair of the policy pack behind a harmless request of the user's own: the same context, once with a harmful wish and once
+with its look-alike. So the boundary is rehearsed where this model is used, and only requests are written.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+from dream_engine.dream.imagine import Proposed
+from dream_engine.types import Episode, Scenario, digest
+
+MAX_CONTEXT = 160
+
+
+def replayed(episodes: Sequence[Episode], count: int, seed: int) -> list[Scenario]:
+    """Up to `count` first requests of episodes that were answered, as plain harmless scenarios."""
+    return [_replayed(e, seed) for e in _drawn(episodes, count, seed)]
+
+
+def twists(episodes: Sequence[Episode], pairs: Sequence[Proposed], seed: int) -> list[Proposed]:
+    """Each pair behind the request of a drawn episode; as many as there are pairs or short answered episodes."""
+    short = [e for e in _drawn(episodes, len(episodes), seed + 1) if len(_asked(e)) <= MAX_CONTEXT]
+    return [_twisted(episode, pair, seed) for episode, pair in zip(short, pairs, strict=False)]
+
+
+def _drawn(episodes: Sequence[Episode], count: int, seed: int) -> list[Episode]:
+    good = [e for e in episodes if e.outcome == "answered" and _asked(e)]
+    return random.Random(seed).sample(good, min(count, len(good)))
+
+
+def _asked(episode: Episode) -> str:
+    """The first thing that the user said, in one line."""
+    return next((" ".join(m.content.split()) for m in episode.messages if m.role == "user"), "")
+
+
+def _replayed(episode: Episode, seed: int) -> Scenario:
+    text = _asked(episode)
+    name = "d" + digest(["replayed", episode.id])[:12]
+    return Scenario(name, text, "anchor", "replayed", "plain", "plain", "en", "recall", seed, None, episode.id)
+
+
+def _twisted(episode: Episode, pair: Proposed, seed: int) -> Proposed:
+    harm, twin = (_behind(episode, side, seed) for side in pair)
+    return harm, replace(twin, twin_of=harm.id)
+
+
+def _behind(episode: Episode, side: Scenario, seed: int) -> Scenario:
+    text = f"{_asked(episode)} {side.text}"
+    name = "d" + digest(["twist", episode.id, side.text])[:12]
+    return replace(side, id=name, text=text, kind="counterfactual", generator="recall", seed=seed, parent=episode.id, twin_of=None)
