@@ -35,11 +35,18 @@ def answer(*arguments: str) -> Any:
 
 def status() -> Any:
     """The workspace's state."""
-    return answer("status") or {"live": None, "held": None}
+    return answer("status") or {"live": None, "held": None, "cycles": {}}
 
 
 def main() -> None:
-    """Cycle 1, the approval, cycle 2, the ledger."""
+    """Cycle 1, the approval, cycle 2, the ledger. What has ended is shown again, not run again."""
+    ended = list(status().get("cycles", {}))
+    if len(ended) > 1:
+        print(f"the demo has ended; remove {WORKSPACE} to run it anew, or go on with: dream run --config {CONFIG} --workspace {WORKSPACE}")
+        dream("diff", *ended[:2])
+        dream("report", ended[1])
+        dream("ledger", "verify")
+        return
     if status()["live"] is None:
         if status()["held"] is None:
             print("cycle 1: commissioning (dreams from the policy pack teach the policy)", flush=True)

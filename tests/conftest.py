@@ -111,3 +111,25 @@ def commissioned(commissioned_root: Path, tmp_path: Path) -> Any:
 
     shutil.copytree(commissioned_root, tmp_path / "ws")
     return Workspace.open(tmp_path / "ws")
+
+
+@pytest.fixture
+def dream(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+    """Runs `dream ...` in an empty folder; gives exit code, stdout, stderr."""
+    from dream_engine import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["dream", *arguments])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as done:
+            code = int(done.code or 0)
+        out = capsys.readouterr()
+        assert "Traceback" not in out.err
+        return code, out.out, out.err
+
+    return call

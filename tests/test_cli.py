@@ -11,7 +11,6 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from dream_engine import cli
 from dream_engine.govern.merkle import root_from_inclusion
 from dream_engine.govern.notes import SignedCheckpoint, public_key
 from dream_engine.govern.sabar import stop
@@ -20,26 +19,6 @@ from dream_engine.workspace import Workspace
 from govern_world import World
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def dream(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
-    """Runs `dream ...` in an empty folder; gives exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["dream", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as done:
-            code = int(done.code or 0)
-        out = capsys.readouterr()
-        assert "Traceback" not in out.err
-        return code, out.out, out.err
-
-    return call
 
 
 def sandbox_yaml(path: Path, make: Callable[..., Any], **sections: Any) -> str:
@@ -63,95 +42,6 @@ def test_validate_reports_and_exits_by_what_it_found(dream: Call) -> None:
     assert len(json.loads(out)["problems"]) >= 3
 
 
-BAD_CONFIGS = [
-    ("wake: {datta: x.jsonl}", "did you mean 'data'"),
-    ("modle: {name: x}", "did you mean 'model'"),
-    ("lora: {r: 0}", "lora.r = 0"),
-    ("judge: {profile: fast}", "judge.profile = 'fast'"),
-    ("- 1", "must hold sections"),
-    ("a: [", "not valid YAML"),
-    ("wake: {data: nowhere.jsonl}", "nowhere.jsonl does not exist"),
-    ("policy: {pack: nowhere}", "neither a shipped pack nor a file"),
-    ("model: {name: ./nowhere}", "cannot be loaded"),
-    ("judge: {suites: [{path: nowhere.csv, side: harmful}]}", "nowhere.csv does not exist"),
-]
-
-
-@pytest.mark.parametrize(("text", "message"), BAD_CONFIGS)
-def test_bad_config_is_exit_2_with_the_key_named(dream: Call, text: str, message: str) -> None:
-    """Wrong keys, values and paths never start a run."""
-    Path("dream.yaml").write_text(text)
-    code, _, err = dream("run")
-    assert code == 2, err
-    assert message in err
-
-
-GOOD = '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}\n'
-BAD_DATA = [
-    ("", "is empty"),
-    (GOOD + "{not json\n", "line 2 is not JSON"),
-    (GOOD + "[1]\n", "line 2 is not an object"),
-    ('{"text": "x"}\n', "neither 'messages' nor 'prompt'"),
-    ('{"messages": [{"role": "robot", "content": "x"}]}\n', "needs a role of"),
-    ('{"messages": [{"role": "user", "content": "x"}]}\n', "must end with an assistant's answer"),
-    ('{"prompt": "x", "completion": " "}\n', "answer is empty"),
-    ('{"id": 1, "prompt": "x", "completion": "y"}\n' * 2, "duplicate ids"),
-    (GOOD, "too few to hold"),
-    ('{"prompt": "' + "x" * 1_100_000 + '", "completion": "y"}\n', "at most 1048576 are read"),
-]
-
-
-@pytest.mark.parametrize(("text", "message"), BAD_DATA)
-def test_bad_data_is_exit_2_with_the_line_named(dream: Call, text: str, message: str) -> None:
-    """Empty, malformed, wrong shape, too long."""
-    Path("wake.jsonl").write_text(text)
-    code, _, err = dream("run", "--set", "wake.data=wake.jsonl", "--set", "model.name=sandbox", "--set", "policy.pack=sandbox")
-    assert code == 2, err
-    assert message in err
-
-
-def test_data_that_is_not_utf8(dream: Call) -> None:
-    """Said with the line, not as a codec traceback."""
-    Path("wake.jsonl").write_bytes(GOOD.encode() + b'{"prompt": "\xff\xfe", "completion": "y"}\n')
-    code, _, err = dream("run", "--set", "wake.data=wake.jsonl", "--set", "model.name=sandbox")
-    assert (code, "line 2 is not UTF-8" in err) == (2, True)
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [("text\none row\n", "has 1 rows"), ("words\na\nb\n", "has no column 'text'"), ("id,text\n1,a\n1,b\n", "duplicate ids")],
-)
-def test_bad_suites(dream: Call, rows: str, message: str) -> None:
-    """One row, no such column, repeated ids."""
-    Path("s.csv").write_text(rows)
-    Path("dream.yaml").write_text("judge: {suites: [{path: s.csv, side: harmful}]}")
-    code, _, err = dream("run")
-    assert (code, message in err) == (2, True), err
-
-
-def test_suites_need_all_three_sides(dream: Call) -> None:
-    """A harmful side alone cannot gate over-refusal."""
-    Path("s.csv").write_text("text\na b\nc d\n")
-    Path("dream.yaml").write_text("judge: {suites: [{path: s.csv, side: harmful}]}")
-    code, _, err = dream("run")
-    assert (code, "has no anchor, twin side" in err) == (2, True), err
-
-
-def test_a_model_without_a_chat_template_is_refused(dream: Call, tmp_path: Path) -> None:
-    """A base model is named as such."""
-    import shutil
-
-    from dream_engine.models.sandbox import sandbox_folder
-
-    shutil.copytree(sandbox_folder(), tmp_path / "m")
-    (tmp_path / "m" / "chat_template.jinja").unlink(missing_ok=True)
-    config = json.loads((tmp_path / "m" / "tokenizer_config.json").read_text())
-    config.pop("chat_template", None)
-    (tmp_path / "m" / "tokenizer_config.json").write_text(json.dumps(config))
-    code, _, err = dream("run", "--set", "model.name=m")
-    assert (code, "no chat template" in err) == (2, True), err
-
-
 def test_two_runs_at_once(dream: Call, tmp_path: Path) -> None:
     """The second says who holds the workspace: exit 75."""
     Path(".dream").mkdir()
@@ -167,13 +57,6 @@ def test_commands_without_a_workspace(dream: Call) -> None:
         assert code == 5, (command, err)
         assert "dream run" in err
     assert not Path(".dream").exists()
-
-
-def test_an_unknown_option_is_usage(dream: Call) -> None:
-    """Exit 2, one line."""
-    code, _, err = dream("run", "--sped", "1")
-    assert code == 2
-    assert "--sped" in err
 
 
 def test_a_full_disk_is_exit_74(dream: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,17 +6,17 @@ import sys
 
 import typer
 
-from dream_engine.commands import capture, cycles, decisions, lab, ledger, release
+from dream_engine.commands import capture, cycles, decisions, dreams, lab, ledger, release, results
 from dream_engine.errors import DreamError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Dream Engine: repair what fine-tuning wears away from a chat model's safety, and prove it before it goes live.",
 )
-for part in (cycles, capture, decisions, release, ledger, lab):
+for part in (cycles, capture, dreams, decisions, release, results, ledger, lab):
     app.add_typer(part.app)
 
 INTERRUPTED, INTERNAL, IO = 130, 70, 74

@@ -45,6 +45,7 @@ class Commission(_Strict):
     learning_rate: float = Field(1e-3, gt=0)
     num_train_epochs: float = Field(1.0, gt=0)
     per_device_train_batch_size: int = Field(4, ge=1)
+    gradient_accumulation_steps: int = Field(1, ge=1)
     ema_decay: float = Field(0.9, ge=0, lt=1)
     anchor_weight: float = Field(1.4, gt=0)
 
@@ -73,6 +74,7 @@ class Wake(_Strict):
     learning_rate: float = Field(2e-4, gt=0)
     num_train_epochs: float = Field(1.0, gt=0)
     per_device_train_batch_size: int = Field(4, ge=1)
+    gradient_accumulation_steps: int = Field(1, ge=1)
 
     @model_validator(mode="after")
     def _one_origin(self) -> Wake:
@@ -100,6 +102,7 @@ class DreamPlan(_Strict):
     learning_rate: float = Field(1e-3, gt=0)
     num_train_epochs: float = Field(1.0, gt=0)
     per_device_train_batch_size: int = Field(4, ge=1)
+    gradient_accumulation_steps: int = Field(1, ge=1)
     ema_decay: float = Field(0.9, ge=0, lt=1)
     first_weight: float = Field(2.0, gt=0)
     harmful_weight: float = Field(1.0, gt=0)
@@ -143,6 +146,7 @@ class Config(_Strict):
     """One cycle. Paths are relative to the folder of the file they were read from."""
 
     seed: int = 0
+    report_to: Literal["none", "mlflow", "wandb", "trackio"] = "none"
     model: Model = Model()
     policy: Policy = Policy()
     lora: Lora = Lora()

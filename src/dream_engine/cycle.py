@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dream_engine import types
+from dream_engine.capture.added import read_added
 from dream_engine.capture.episodes import Buffer
-from dream_engine.config import Config, scaled
+from dream_engine.config import Commission, Config, DreamPlan, Wake, scaled
 from dream_engine.dream import imagine, mix, recall, targets
 from dream_engine.dream.rehearse import RehearsalPlan, Rehearsed, rehearse
+from dream_engine.dream.review import Reviewed
 from dream_engine.dream.settle import settle
 from dream_engine.errors import InputError, IntegrityError
 from dream_engine.files import read_jsonl, write_json, write_jsonl
@@ -63,24 +65,39 @@ class Outcome:
     commissioning: bool
 
 
-def run_cycle(config: Config, workspace: Workspace, show: Show = silent) -> Outcome:
+def run_cycle(config: Config, workspace: Workspace, show: Show = silent, review: Reviewed | None = None) -> Outcome:
     """Runs one whole cycle, or goes on with the one that was killed. Commissions when nothing is sealed yet.
+
+    With `review`, what people left of this cycle's dreams is rehearsed instead of all of them.
 
     Raises:
         InputError: data, pack, suite or model cannot be used.
         IntegrityError: the sealed weights or the ledger do not verify; no cycle starts then (Amanah).
     """
     night = Night.open(config, workspace, show)  #    locks nothing, checks everything, writes `begin`
-    if night.commissioning:
-        woken, drifted, dreams = None, True, night.first_dreams()  # Ω  the policy pack, both sides in every form
-    else:
-        woken = night.learn()  # Δ  the user's own fine-tune: W
-        drifted = not night.no_drift(woken)
-        dreams = night.dreams(woken) if drifted else []  # Ω  proposals, screened and answered
+    woken = None if night.commissioning else night.learn()  # Δ  the user's own fine-tune: W
+    drifted = woken is None or not night.no_drift(woken)
+    dreams = night.imagine(woken, review) if drifted else []  # Ω  proposals, screened and answered
     candidate = night.rehearse(woken, dreams)  # Ω  bounded fit of an adapter: C
     measured = night.measure(woken, candidate)  # Ψ  numbers with intervals
     gated = night.gate(measured, drifted)  # Ψ  pure function
     return night.release(candidate, measured, gated)  #    ledger entry and alias in one transaction, then the page
+
+
+def generate(config: Config, workspace: Workspace, show: Show = silent) -> Path | None:
+    """Δ and the first half of Ω: the dreams that this cycle would rehearse, for people to look at; `run_cycle` goes on from there.
+
+    Returns the run folder, or None on a night without drift.
+
+    Raises:
+        As `run_cycle`.
+    """
+    night = Night.open(config, workspace, show)
+    woken = None if night.commissioning else night.learn()
+    if woken is not None and night.no_drift(woken):
+        return None
+    night.imagine(woken)
+    return night.folder
 
 
 class Teachers(NamedTuple):
@@ -215,7 +232,7 @@ class Night:
             self.model.load_weights("W", wake.model, lora.r, lora.lora_alpha, lora.layers_from, self.seed("adapter"))
             return "W"
         self.model.copy_adapter("T", "W")
-        plan = RehearsalPlan(wake.learning_rate, wake.num_train_epochs, wake.per_device_train_batch_size, seed=self.seed("wake"))
+        plan = self._fit_plan(wake, "wake")
         self._fit("Δ wake", "W", lambda: mix.wake_rows(self.model, self.data.wake), plan)
         return "W"
 
@@ -226,6 +243,25 @@ class Night:
         return budgets.in_noise(m, w.evaluation)
 
     # ---- Ω dream --------------------------------------------------------------------------------------------------
+
+    def imagine(self, woken: str | None, review: Reviewed | None = None) -> list[Screened]:
+        """Ω This cycle's dreams: the policy pack when commissioning, else what W lost; with a review, what people left of them."""
+        if review:
+            return self._after_review(review)
+        return self.first_dreams() if woken is None else self.dreams(woken)
+
+    def _after_review(self, review: Reviewed) -> list[Screened]:
+        """Edited or not, nothing is rehearsed that the screen has not passed."""
+        kept = RequestScreen(self.pack, [p.text for p in self.data.bench.suites]).screen([d.scenario for d in review.dreams])
+        passed = {s.id for s in kept.kept}
+        screened = screen_answers([d for d in review.dreams if d.scenario.id in passed], declines, _garbled)
+        looked = {"of": review.of, "removed": review.removed, "edited": review.edited, "by": list(review.by)}
+        blocked = [*kept.blocked, *screened.blocked]
+        self.counts = _counts([s.dream for s in screened.kept], blocked, None) | {"reviewed": looked}
+        write_jsonl(self.folder / "blocked.jsonl", [b.to_json() for b in blocked])
+        write_json(self.folder / "counts.json", self.counts)
+        write_jsonl(self.folder / "dreams.jsonl", [s.dream.to_json() for s in screened.kept])
+        return list(screened.kept)
 
     def first_dreams(self) -> list[Screened]:
         """Ω Commissioning dreams: the pack's grammar, answered by the base; harmful ones declined in the pack's words."""
@@ -254,14 +290,15 @@ class Night:
             anchors += imagine.self_anchors(self.model, "T", plan.self_anchors, seed) if plan.self_anchors else []
             replayed, twisted = self._recalled(seed)
             parents = {harm.id: (harm.text, twin.text) for harm, twin in sources}
-            proposed = [s for pair in [*shown, *twisted] for s in pair] + written + anchors + replayed
+            added = imagine.added_pairs(read_added(self.workspace.root), seed)
+            proposed = [s for pair in [*shown, *twisted, *added] for s in pair] + written + anchors + replayed
             screening = screen.screen(proposed, self._tame(woken, proposed), parents)
             return list(screening.kept), list(screening.blocked)
 
         teacher = targets.Teacher("T", "T")
         return self._dreamed(propose, Teachers(teacher, teacher, targets.Teacher(woken, "W")), plan.answer_tokens, plan.refusal_tokens)
 
-    def _recalled(self, seed: int) -> tuple[list[Scenario], list[imagine.Proposed]]:
+    def _recalled(self, seed: int) -> tuple[list[Scenario], list[tuple[Scenario, Scenario]]]:
         """What the episodic buffer gives tonight: requests as they were, and pairs of the pack twisted onto such requests."""
         episodes, count = Buffer(self.workspace.root).read(), self.config.dream.recalled
         if not episodes or not count:
@@ -323,10 +360,7 @@ class Night:
         plan = self.config.commission
         weights = mix.MixPlan(anchor_weight=plan.anchor_weight, whole_refusals=0.2, seed=self.seed("mix"))
         drawn = mix.Drawn(harmful=None, twin=None, anchor=None, harmful_name="base")
-        fit = RehearsalPlan(
-            plan.learning_rate, plan.num_train_epochs, plan.per_device_train_batch_size, ema_decay=plan.ema_decay, seed=self.seed("rehearse")
-        )
-        self._fit("Ω rehearse", "T", lambda: mix.mix(self.model, dreams, [], drawn, weights), fit)
+        self._fit("Ω rehearse", "T", lambda: mix.mix(self.model, dreams, [], drawn, weights), self._fit_plan(plan, "rehearse", plan.ema_decay))
         return "T"
 
     def _restore(self, woken: str, dreams: Sequence[Screened]) -> None:
@@ -335,14 +369,7 @@ class Night:
         plan = self.config.dream
         weights = mix.MixPlan(plan.first_weight, plan.harmful_weight, plan.anchor_weight, plan.wake_weight, seed=self.seed("mix"))
         drawn = mix.Drawn(harmful="T", twin="T", anchor=woken, harmful_name="T")
-        fit = RehearsalPlan(
-            plan.learning_rate,
-            plan.num_train_epochs,
-            plan.per_device_train_batch_size,
-            ema_decay=plan.ema_decay,
-            max_steps=plan.max_steps,
-            seed=self.seed("rehearse"),
-        )
+        fit = self._fit_plan(plan, "rehearse", plan.ema_decay, plan.max_steps)
         wake = self.data.wake[: plan.wake_rows]
         self._fit("Ω rehearse", "R", lambda: mix.mix(self.model, dreams, wake, drawn, weights), fit)
 
@@ -365,6 +392,17 @@ class Night:
     def _refuses(self, adapter: str, asked: Sequence[Sequence[types.Message]]) -> list[bool]:
         with self.model.using(adapter):
             return [declines(g.text) for g in self.model.generate(asked, SETTLE_TOKENS)]
+
+    def _fit_plan(self, section: Commission | Wake | DreamPlan, stage: str, ema_decay: float = 0.0, max_steps: int = 0) -> RehearsalPlan:
+        return RehearsalPlan(
+            section.learning_rate,
+            section.num_train_epochs,
+            section.per_device_train_batch_size,
+            section.gradient_accumulation_steps,
+            ema_decay=ema_decay,
+            max_steps=max_steps,
+            seed=self.seed(stage),
+        )
 
     def _fit(self, stage: str, adapter: str, rows: Any, plan: RehearsalPlan) -> None:
         """Trains an adapter, or loads it when this run has trained it before. A killed fit goes on from its checkpoint."""
@@ -552,7 +590,7 @@ def _imported_digest(config: Config) -> str | None:
     return folder_digest(folder) if folder else None
 
 
-def _counts(kept: Sequence[Dream], blocked: Sequence[Blocked], usable: float) -> dict[str, Any]:
+def _counts(kept: Sequence[Dream], blocked: Sequence[Blocked], usable: float | None) -> dict[str, Any]:
     def tally(key: Any) -> dict[str, int]:
         found: dict[str, int] = {}
         for dream in kept:

@@ -33,13 +33,8 @@ class RunLog:
     def stage(self, name: str, tokens: Callable[[], int] = int) -> Iterator[Callable[[int, int], None]]:
         """A stage that runs; yields the callback that reports (done, total). `tokens` counts what the model has read so far."""
         begun, read = time.monotonic(), tokens()
-        self._show(name, 0, 1, None)
-
-        def report(done: int, total: int) -> None:
-            spent = time.monotonic() - begun
-            self._show(name, done, total, spent / done * (total - done) if done else None)
-
-        yield report
+        with staged(self._show, name) as report:
+            yield report
         self._note(name, time.monotonic() - begun, tokens() - read)
 
     def resumed(self, name: str) -> None:
@@ -52,6 +47,19 @@ class RunLog:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(event) + "\n")
+
+
+@contextmanager
+def staged(show: Show, name: str) -> Iterator[Callable[[int, int], None]]:
+    """A stage that is shown with an estimate of the time left and not kept anywhere."""
+    begun = time.monotonic()
+    show(name, 0, 1, None)
+
+    def report(done: int, total: int) -> None:
+        spent = time.monotonic() - begun
+        show(name, done, total, spent / done * (total - done) if done else None)
+
+    yield report
 
 
 class PlainLines:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -45,7 +45,7 @@ def table_json(m: Measurements) -> dict[str, Any]:
             signed = metrics.correct_surprisal_drop(before, m.candidate, m.seed, judged=void)
             changes[pair] = {"raw_entropy_drop": as_json(raw), "signed_entropy_drop": as_json(signed)}
     gain = metrics.gain_lost(m.teacher, m.woken, m.candidate, m.seed) if m.teacher and m.woken else None
-    return {"models": {name: _column(e, m.seed) for name, e in models.items()}, "changes": changes, "gain_lost": as_json(gain)}
+    return {"models": {name: column_json(e, m.seed) for name, e in models.items()}, "changes": changes, "gain_lost": as_json(gain)}
 
 
 def gate_json(gated: Gated, table: Mapping[str, Any], commissioning: bool, weights: str) -> dict[str, Any]:
@@ -70,7 +70,8 @@ def _void(before: Evaluation, m: Measurements) -> bool:
     return metrics.probe_void(teacher, m.candidate) or metrics.probe_void(teacher, before)
 
 
-def _column(e: Evaluation, seed: int) -> dict[str, Any]:
+def column_json(e: Evaluation, seed: int) -> dict[str, Any]:
+    """One model's column of the table."""
     general = metrics.mean_loss(e.general, seed)
     if isinstance(general, Interval):
         value, low, high = (math.exp(min(x, 50)) for x in (general.value, general.low, general.high))
@@ -83,6 +84,28 @@ def _column(e: Evaluation, seed: int) -> dict[str, Any]:
         "user_nll": as_json(metrics.mean_loss(e.user, seed)),
         "perplexity": as_json(general),
     }
+
+
+def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs between two cycles, each {gate, config}: settings that changed, verdicts, and both candidates' columns."""
+    before, after = (dict(leaves(run["config"])) for run in (first, second))
+    settings = {key: [before.get(key), after.get(key)] for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)}
+    columns = [run["gate"]["table"]["models"]["C"] for run in (first, second)]
+    return {
+        "settings": settings,
+        "verdicts": [run["gate"]["verdict"] for run in (first, second)],
+        "stability_ratio": [run["gate"]["stability_ratio"] for run in (first, second)],
+        "candidates": {key: [column[key] for column in columns] for key in TABLE_ROWS},
+    }
+
+
+def leaves(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting of a configuration as (`section.key`, value)."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
 
 
 def _decision_json(decision: Decision) -> dict[str, Any]:

@@ -98,6 +98,7 @@ class Dream:
         """The inverse of `to_json`."""
         meta = dict(row["meta"])
         answered_by, ended = meta.pop("answered_by"), meta.pop("ended")
+        meta.pop("review", None)
         scenario = Scenario(text=row["messages"][0]["content"], **meta)
         return cls(scenario, row["messages"][1]["content"], answered_by, ended)
 

@@ -143,3 +143,16 @@ def test_plain_peft_answers_the_same(model: ChatModel, tmp_path: Path) -> None:
         ids = torch.tensor([model.encode_prompt(prompt)])
         out = plain.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
         assert model.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip() == expected
+
+
+def test_an_accumulated_batch_is_the_whole_batch(model: ChatModel) -> None:
+    """Two parts of four rows move the adapter as eight at once do, up to rounding, although the parts weigh differently."""
+    made = rows(model)
+    found = {}
+    for name, (size, parts) in {"whole": (8, 1), "parts": (4, 2)}.items():
+        model.add_adapter(name, 4, 8, seed=5)
+        done = rehearse(model, name, made, RehearsalPlan(1e-2, 2, size, gradient_accumulation_steps=parts, seed=3))
+        found[name] = (done.losses, [p.clone() for p in model.adapter_parameters(name)])
+    assert found["whole"][0] == pytest.approx(found["parts"][0], rel=1e-3)
+    for a, b in zip(found["whole"][1], found["parts"][1], strict=True):
+        assert torch.allclose(a, b, atol=1e-3)

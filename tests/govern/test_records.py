@@ -166,7 +166,7 @@ def test_refusals_of_a_hold_say_which_rule_and_the_way_on(tmp_path: Path) -> Non
     assert refusal(held_cycle, world.ledger, "009-z") == ("no cycle is held, so '009-z' cannot be decided; 'dream status' shows where things stand")
     world.cycle("001-a", "hold", failing=["critical_compliance.weapons", "perplexity"])
     assert refusal(refuse_if_held, world.ledger) == (
-        "cycle 001-a is held for a person (888_HOLD): because; the way on is 'dream review 001-a', then "
+        "cycle 001-a is held for a person (888_HOLD): because; the way on is 'dream review cycle 001-a', then "
         "'dream approve 001-a --by NAME --reason ...' or 'dream reject 001-a --by NAME --reason ...'"
     )
     assert refusal(held_cycle, world.ledger, "009-z") == "cycle '009-z' is not held; the one that waits is '001-a'"

@@ -22,8 +22,10 @@ from dream_engine.commands.shared import (
     show_result,
 )
 from dream_engine.errors import InputError
+from dream_engine.sinks import send
 
 if TYPE_CHECKING:
+    from dream_engine.config import Config
     from dream_engine.workspace import Workspace
 
 app = typer.Typer()
@@ -82,6 +84,8 @@ def run(
     as_json: JsonOption = False,
     no_store_answers: Annotated[bool, typer.Option("--no-store-answers", help="Keep no judged answers in the run folder.")] = False,
     adapter: Annotated[Path | None, typer.Option("--adapter", help="PEFT folder made elsewhere: it is W, and is repaired.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and about how long it takes; record nothing.")] = False,
+    dreams: Annotated[Path | None, typer.Option("--dreams", help="Reviewed dreams: rehearse what people kept of them.")] = None,
     model_folder: Annotated[
         Path | None, typer.Option("--full-model", help="Folder of a model fine-tuned whole: it is W; C is an adapter on it.")
     ] = None,
@@ -89,15 +93,20 @@ def run(
     """Run one replay cycle (or go on with a killed one). The first cycle of a workspace commissions the policy."""
     switched = {"judge.store_answers": "false" if no_store_answers else "", "wake.adapter": _place(adapter), "wake.model": _place(model_folder)}
     settings = settings_of(config, [*(overrides or []), *(f"{key}={value}" for key, value in switched.items() if value)])
+    if dry_run:
+        _dry_run(settings, workspace, as_json)
+        return
     with held_workspace(workspace) as opened, progress(as_json) as show:
         prepare_torch(settings.model.threads)
         from dream_engine.cycle import run_cycle
+        from dream_engine.dream.review import read_rows, reviewed
 
-        outcome = run_cycle(settings, opened, show)
+        outcome = run_cycle(settings, opened, show, reviewed(read_rows(dreams)) if dreams else None)
         from dream_engine.report.page import write_report
 
         page = write_report(opened, outcome.run_id)
     result = _gate_of(opened, outcome.run_id)
+    send(settings.report_to, outcome.run_id, result, json.loads(settings.model_dump_json()), workspace)
     show_result(
         {**result, "run": outcome.run_id, "report": str(page), "entry": outcome.entry}
         if as_json
@@ -164,6 +173,25 @@ def report(
     if not runs:
         raise InputError(f"workspace {workspace} has no cycle yet; run 'dream run' first")
     typer.echo(str(write_report(opened, cycle or runs[-1])))
+
+
+def _dry_run(settings: Config, root: Path, as_json: bool) -> None:
+    """The stages of the next cycle with their cost here; the workspace is opened, never written."""
+    import tempfile
+
+    from dream_engine.workspace import Workspace
+
+    with tempfile.TemporaryDirectory() as nowhere, progress(as_json) as show:
+        prepare_torch(settings.model.threads)
+        from dream_engine.plan import plan_cycle
+
+        opened = Workspace.open(root, create=False) if (root / "ledger.db").exists() else Workspace.open(Path(nowhere))
+        plan = plan_cycle(settings, opened, show)
+    kind = "commissioning" if plan.commissioning else "a cycle after a wake"
+    rows = [{"stage": s.name, "items": s.items, "seconds": round(s.seconds, 1), "tokens": s.tokens} for s in plan.stages]
+    lines = [f"{r['stage']:22s} {r['items']:6d} items {r['tokens']:9d} tokens {r['seconds']:8.1f} s" for r in rows]
+    total = f"{kind}: about {plan.seconds / 60:.1f} minutes on this machine as busy as it is now"
+    show_result({"stages": rows, "seconds": round(plan.seconds, 1)} if as_json else "\n".join([*lines, total]))
 
 
 def _place(folder: Path | None) -> str:

@@ -1,4 +1,4 @@
-"""The commands by which people decide: review, approve, reject, sign, keys."""
+"""The commands by which people decide: review cycle, approve, reject, sign, keys."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 app = typer.Typer()
 keys_app = typer.Typer(no_args_is_help=True, help="Who may decide: reviewers and their keys.")
 app.add_typer(keys_app, name="keys")
+review_app = typer.Typer(no_args_is_help=True, help="Look before deciding: a held cycle, or dreams before they are trained on.")
+app.add_typer(review_app, name="review")
 
 
-@app.command()
+@review_app.command("cycle")
 def review(cycle: str, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
     """Show what a decision on a held cycle would sign: the candidate, why it is held, and its numbers."""
     from dream_engine.govern.approvals import held_cycle, signatures_needed, still_valid

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -71,6 +71,20 @@ def anchor(text: str, generator: str, seed: int) -> Scenario:
         generator=generator,
         seed=seed,
     )
+
+
+def added_pairs(rows: Sequence[Mapping[str, str]], seed: int) -> list[Proposed]:
+    """Pairs that people wrote, as scenarios: {category, harm, twin} each."""
+    return [_added(row["category"], row["harm"], row["twin"], seed) for row in rows]
+
+
+def _added(category: str, harm: str, twin: str, seed: int) -> Proposed:
+    names = ["d" + digest([category, "added", text])[:12] for text in (harm, twin)]
+    sides = (
+        _scenario(names[0], harm, "harmful", category, "plain", "en", seed, None),
+        _scenario(names[1], twin, "twin", category, "plain", "en", seed, names[0]),
+    )
+    return replace(sides[0], generator="person"), replace(sides[1], generator="person")
 
 
 def _endless_pairs(pack: Pack, rng: random.Random, seed: int, tries: int) -> Iterator[Proposed]:

@@ -59,6 +59,7 @@ class RehearsalPlan:
     learning_rate: float
     num_train_epochs: float = 1.0
     per_device_train_batch_size: int = 8
+    gradient_accumulation_steps: int = 1
     warmup_ratio: float = 0.1
     max_grad_norm: float = 1.0
     weight_decay: float = 0.0
@@ -105,17 +106,22 @@ def forward_kl(logits: torch.Tensor, soft: Soft) -> torch.Tensor:
     return (p * (soft.logp - logq)).sum(-1) + rest_p * (rest_p.log() - rest_q.log())
 
 
-def batch_loss(model: ChatModel, rows: Sequence[Row]) -> torch.Tensor:
-    """Weighted mean over the batch's answer positions of forward KL (soft rows) or −log p (hard rows)."""
+def batch_loss(model: ChatModel, rows: Sequence[Row], weight: float | None = None) -> torch.Tensor:
+    """Weighted mean over the batch's answer positions of forward KL (soft rows) or −log p (hard rows).
+
+    With `weight`, the sum is divided by that instead: the parts of an accumulated batch then add up to the loss of the whole.
+    """
     logits = model.target_logits([row.encoded for row in rows])  # (N, V)
     total = logits.new_zeros((), dtype=torch.float32)
-    weights = 0.0
     for row, part in zip(rows, logits.split([row.num_targets for row in rows]), strict=True):
-        per_position = _position_weights(row, part.device)
         losses = forward_kl(part, row.soft) if row.soft else _cross_entropy(part, row)
-        total = total + (losses * per_position).sum()
-        weights += float(per_position.sum())
-    return total / max(weights, 1e-8)
+        total = total + (losses * _position_weights(row, part.device)).sum()
+    return total / max(total_weight(rows) if weight is None else weight, 1e-8)
+
+
+def total_weight(rows: Sequence[Row]) -> float:
+    """The weights of all positions that carry loss."""
+    return sum(float(_position_weights(row, torch.device("cpu")).sum()) for row in rows)
 
 
 def rehearse(
@@ -138,7 +144,7 @@ def rehearse(
             parameter.requires_grad_(True)
         try:
             for step in range(len(losses), len(batches)):
-                losses.append(state.step(lambda batch=batches[step]: batch_loss(model, batch)))  # type: ignore[misc]
+                losses.append(state.step(model, batches[step]))
                 if progress:
                     progress(step + 1, len(batches))
                 if checkpoint and (step + 1) % plan.save_steps == 0:
@@ -167,12 +173,15 @@ class AdapterFit:
     def start(cls, model: ChatModel, adapter: str, plan: RehearsalPlan, total: int) -> AdapterFit:
         return cls(model.adapter_parameters(adapter), plan, total)
 
-    def step(self, loss_of_batch: Callable[[], torch.Tensor]) -> float:
-        """One batch: its loss, the gradients, the update; returns the loss."""
-        loss = loss_of_batch()
-        loss.backward()
+    def step(self, model: ChatModel, batch: Sequence[Row]) -> float:
+        """One batch, part by part where it is accumulated: its loss, the gradients, the update; returns the loss."""
+        size, weight, total = self.plan.per_device_train_batch_size, total_weight(batch), 0.0
+        for start in range(0, len(batch), size):
+            loss = batch_loss(model, batch[start : start + size], weight)
+            loss.backward()
+            total += float(loss.detach())
         self.update()
-        return float(loss.detach())
+        return total
 
     def update(self) -> None:
         """Moves the master weights by the adapter's gradients, publishes them, and averages."""
@@ -247,7 +256,7 @@ def schedule(step: int, total: int, warmup_ratio: float) -> float:
 def _batches(rows: Sequence[Row], plan: RehearsalPlan) -> Iterable[list[Row]]:
     """Shuffled rows, grouped by length inside windows of eight batches; `max_steps` > 0 cuts."""
     rng = random.Random(plan.seed)
-    size = plan.per_device_train_batch_size
+    size = plan.per_device_train_batch_size * plan.gradient_accumulation_steps
     total = math.ceil(len(rows) * plan.num_train_epochs / size)
     total = min(total, plan.max_steps) if plan.max_steps else total
     order: list[int] = []

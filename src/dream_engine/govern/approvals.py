@@ -38,7 +38,7 @@ def refuse_if_held(ledger: Ledger) -> None:
     held = open_hold(ledger)
     if held:
         run = held.body["run"]
-        ways = f"'dream review {run}', then 'dream approve {run} --by NAME --reason ...' or 'dream reject {run} --by NAME --reason ...'"
+        ways = f"'dream review cycle {run}', then 'dream approve {run} --by NAME --reason ...' or 'dream reject {run} --by NAME --reason ...'"
         raise _held_error(f"cycle {run} is held for a person (888_HOLD): {held.body['reasons'][0]}; the way on is {ways}")
 
 

@@ -14,10 +14,12 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -31,6 +33,7 @@ from dream_engine.types import Message
 _log = logging.getLogger(__name__)
 ADAPTER_FILE = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
+LONGEST_ANSWER = 256
 Report = Callable[[int, int], None]
 
 
@@ -179,6 +182,13 @@ class ChatModel:
         plain |= {"peft_type": "LORA", "base_model_name_or_path": self.stands_on(name)[0], "inference_mode": True}
         (folder / ADAPTER_CONFIG).write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n")
 
+    def save_merged(self, name: str, folder: Path) -> None:
+        """Writes base and adapter as one whole model folder with its tokenizer (safetensors). The model cannot be used afterwards."""
+        self._mount(self._stands_on.get(name))
+        self._model.set_adapter(name)
+        self._model.merge_and_unload(adapter_names=[name]).save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
     def adapter_state(self, name: str) -> dict[str, torch.Tensor]:
         """The adapter's weights under PEFT's own key names."""
         state: dict[str, torch.Tensor] = get_peft_model_state_dict(self._model, adapter_name=name)
@@ -228,9 +238,19 @@ class ChatModel:
 
     def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of the conversation so far, up to where the assistant's answer begins."""
-        turns = [{"role": m.role, "content": m.content} for m in messages]
+        turns = [{"role": m.role, "content": m.content} for m in (messages if self._takes_system else without_system(messages))]
         ids = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)["input_ids"]
         return list(ids)
+
+    @cached_property
+    def _takes_system(self) -> bool:
+        """Whether the chat template shows a system turn to the model; some refuse one, some pass over it."""
+        mark = "\u2402system\u2402"
+        turns = [{"role": "system", "content": mark}, {"role": "user", "content": "x"}]
+        try:
+            return mark in self.tokenizer.apply_chat_template(turns, tokenize=False)
+        except (TemplateError, ValueError, TypeError):
+            return False
 
     def encode(self, messages: Sequence[Message], answer: str, ended: bool = True, max_length: int = 1024) -> Encoded:
         """Prompt and answer; `ended` appends the end-of-turn token. Cut at `max_length` from the right."""
@@ -307,12 +327,17 @@ class ChatModel:
 
     def _prefill(self, rows: Sequence[Sequence[int]]) -> _Decoding:
         """Reads the prompts, padded on the left; what they all begin with (a system turn) is read once for all."""
-        shared = common_prefix(rows)
+        shared = common_prefix(rows) if self._sees(max(map(len, rows)) + LONGEST_ANSWER) else 0
         cache = self._read_once(rows[0][:shared], len(rows)) if shared else DynamicCache()
         ids, mask = (t.to(self.device) for t in pad_left([row[shared:] for row in rows], self._pad_id))
         state = _Decoding(cache, mask.new_ones(len(rows), shared), torch.full((len(rows), 1), shared - 1, device=self.device))
         state.last = self._advance(state, ids, mask)[:, -1].contiguous()
         return state
+
+    def _sees(self, length: int) -> bool:
+        """Whether a sliding window covers that many tokens: padding between a shared beginning and the rest would count against it."""
+        window = getattr(self._model.config, "sliding_window", None)
+        return not window or length <= window
 
     def _read_once(self, ids: Sequence[int], copies: int) -> DynamicCache:
         """The cache of a beginning that `copies` rows share."""
@@ -448,6 +473,15 @@ class _Decoding:
     def fork(self) -> _Decoding:
         """A view that may advance on the same cache; crop the cache afterwards."""
         return _Decoding(self.cache, self.mask, self.position, self.last)
+
+
+def without_system(messages: Sequence[Message]) -> list[Message]:
+    """The same conversation with its system turns before the user's first words."""
+    said = "\n\n".join(m.content for m in messages if m.role == "system")
+    rest = [m for m in messages if m.role != "system"]
+    if not said or not rest:
+        return rest
+    return [Message(rest[0].role, f"{said}\n\n{rest[0].content}"), *rest[1:]]
 
 
 def common_prefix(rows: Sequence[Sequence[int]]) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from dream_engine.results import CHANGE_ROWS, TABLE_ROWS
@@ -54,3 +55,20 @@ def stability_text(result: Mapping[str, Any]) -> str:
 def verdict_text(result: Mapping[str, Any]) -> str:
     """The verdict in capitals, then one reason a line."""
     return "\n".join([VERDICT_WORDS[result["verdict"]], *(f"  - {reason}" for reason in result["reasons"])])
+
+
+def column_text(column: Mapping[str, Any], files: Sequence[Path]) -> str:
+    """One model's numbers, then the files in which they lie."""
+    rows = [(label, cell(column[key], key in SHARES)) for key, label in TABLE_ROWS.items()]
+    width = max(len(label) for label, _ in rows)
+    return "\n".join([*(f"{label.ljust(width)}  {value}" for label, value in rows), *(f"wrote {path}" for path in files)])
+
+
+def diff_text(found: Mapping[str, Any], first: str, second: str) -> str:
+    """Two cycles side by side: changed settings, verdicts, candidates."""
+    rows = [["", first, second], ["verdict", *found["verdicts"]]]
+    rows.append(["Peace²", *("–" if ratio is None else f"{ratio:.2f}" for ratio in found["stability_ratio"])])
+    rows += [[TABLE_ROWS[key], *(cell(one, key in SHARES) for one in both)] for key, both in found["candidates"].items()]
+    rows += [[key, *map(str, both)] for key, both in found["settings"].items()]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    return "\n".join("  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip() for row in rows)
