@@ -195,7 +195,7 @@ def test_a_full_disk_leaves_the_buffer_and_the_ledger_whole(dream: Call, small_d
     Path("b.jsonl").write_text(big)
     code, _, err = dream("capture", "import", "b.jsonl", "-w", str(small_disk / "ws"))
     assert code == 74, err
+    (small_disk / "filler").unlink()
     code, out, _ = dream("capture", "show", "-w", str(small_disk / "ws"), "--json")
     assert (code, json.loads(out)["sources"]["a"]) == (0, 40)
-    (small_disk / "filler").unlink()
     assert dream("ledger", "verify", "-w", str(small_disk / "ws"))[0] == 0

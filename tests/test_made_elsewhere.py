@@ -191,3 +191,65 @@ def test_switching_whole_weights_is_exact(tmp_path: Path) -> None:
     assert scores(None) == scores("T") == before
     model.drop_adapter("W")
     assert model.stands_on("T") != model.stands_on("C")
+
+
+def test_trl_and_we_count_the_same_loss_on_the_same_rows() -> None:
+    """The contract: one batch, the same tokens masked, the same mean; and both trainers bring it down to about the same place."""
+    from dream_engine.dream.rehearse import RehearsalPlan, Row, batch_loss, rehearse
+    from dream_engine.models import trl
+
+    model = load_model("sandbox")
+    made = [model.encode([Message("user", d["messages"][0]["content"])], d["messages"][1]["content"]) for d in wake_dialogues(16, 3)]
+    ends = {}
+    for name in ("own", "trl"):
+        model.add_adapter(name, 4, 8, seed=2)
+    with model.using("own"), torch.no_grad():
+        ours = float(batch_loss(model, [Row(e) for e in made]))
+    with model.lent("trl"):
+        theirs = trl.trainer_for(model, made, 1e-3, 1, 4, 1, 0, "unused").evaluate(_as_dataset(made))["eval_loss"]
+    assert theirs == pytest.approx(ours, abs=2e-3)
+    rehearse(model, "own", [Row(e) for e in made], RehearsalPlan(5e-3, 6, 4))
+    assert trl.fit(model, "trl", made, 5e-3, 6, 4, 1, 0) == 24
+    for name in ("own", "trl"):
+        with model.using(name), torch.no_grad():
+            ends[name] = float(batch_loss(model, [Row(e) for e in made]))
+    assert ends["own"] < 0.8 * ours
+    assert ends["trl"] < 0.8 * ours
+    assert ends["trl"] == pytest.approx(ends["own"], rel=0.3)
+
+
+def _as_dataset(rows: Any) -> Any:
+    return Dataset.from_list([{"input_ids": list(r.ids), "completion_mask": [0] * r.num_prompt + [1] * (len(r.ids) - r.num_prompt)} for r in rows])
+
+
+def test_a_wake_by_trl_is_a_wake(commissioned: Any, sandbox_config: Make) -> None:
+    """`wake.trainer: trl` wears safety away like our own loop, and the dream after it brings it back."""
+    outcome = run_cycle(sandbox_config(wake={"trainer": "trl"}), commissioned)
+    refused = {m: c["harmful_refused"]["value"] for m, c in json.loads((outcome.folder / "gate.json").read_text())["table"]["models"].items()}
+    assert refused["W"] < refused["T"] - 0.3
+    assert refused["C"] > refused["T"] - 0.05
+
+
+def test_two_processes_train_one_adapter() -> None:
+    """`accelerate launch` with gloo on two CPU processes: the gradients of both shares move the one adapter, and the loss falls."""
+    from dream_engine.dream.rehearse import Row, batch_loss
+    from dream_engine.models import trl
+
+    model = load_model("sandbox")
+    made = [model.encode([Message("user", d["messages"][0]["content"])], d["messages"][1]["content"]) for d in wake_dialogues(16, 3)]
+    model.add_adapter("W", 4, 8, seed=2)
+
+    def loss() -> float:
+        with model.using("W"), torch.no_grad():
+            return float(batch_loss(model, [Row(e) for e in made]))
+
+    before = loss()
+    assert trl.fit_on_many(model, "W", made, 2, 5e-3, 4, 2, 1, 0) == 16
+    assert loss() < 0.8 * before
+
+
+def test_four_bits_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named, with the way to get it."""
+    monkeypatch.setattr("dream_engine.models.hf.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install bitsandbytes"):
+        load_model("sandbox", quantization="4bit")

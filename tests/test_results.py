@@ -188,3 +188,13 @@ def test_bridges_name_their_package(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setitem(sys.modules, "inspect_ai.log", None)
     with pytest.raises(InputError, match=r"dream-engine\[inspect\]"):
         bridges.read_inspect(tmp_path / "x.eval")
+
+
+def test_the_notebook_example_runs(tmp_path: Path) -> None:
+    """At most 30 lines; a first model is made, held for a person, and passes when it is judged by itself."""
+    example = Path(__file__).parents[1] / "examples" / "notebook.py"
+    assert len(example.read_text().splitlines()) <= 30
+    done = subprocess.run([sys.executable, str(example), str(tmp_path)], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "hold" in done.stdout
+    assert done.stdout.strip().splitlines()[-1] == "seal"

@@ -25,6 +25,8 @@ class Model(_Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     threads: int = Field(2, ge=1)
+    quantization: Literal["none", "4bit"] = "none"
+    gradient_checkpointing: bool = False
 
 
 class Lora(_Strict):
@@ -71,13 +73,17 @@ class Wake(_Strict):
     model: Path | None = None
     heldout: Path | None = None
     heldout_rows: int = Field(100, ge=1)
+    trainer: Literal["own", "trl"] = "own"
+    num_processes: int = Field(1, ge=1)
     learning_rate: float = Field(2e-4, gt=0)
     num_train_epochs: float = Field(1.0, gt=0)
     per_device_train_batch_size: int = Field(4, ge=1)
     gradient_accumulation_steps: int = Field(1, ge=1)
 
     @model_validator(mode="after")
-    def _one_origin(self) -> Wake:
+    def _fits_together(self) -> Wake:
+        if self.num_processes > 1 and self.trainer == "own":
+            raise ValueError("several processes need trainer: trl, which accelerate launches")
         if self.adapter and self.model:
             raise ValueError("adapter and model exclude each other: W is one or the other")
         return self
@@ -199,7 +205,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"config file {path} is not valid YAML: {error}") from error
+        raise InputError(f"config file {path} is not valid YAML: {' '.join(str(error).split())}") from error
     if raw is not None and not isinstance(raw, dict):
         raise InputError(f"config file {path} must hold sections such as 'model:' and 'wake:'")
     return raw or {}

@@ -140,7 +140,7 @@ class Night:
                 "the user's gain must be measured: set wake.heldout (or wake.data, part of which is held out) beside wake.adapter or wake.model"
             )
         run_id = _run_id(config, workspace, data, pack)
-        model = load_model(config.model.name, config.model.device, config.model.dtype)
+        model = load_model(config.model.name, config.model.device, config.model.dtype, config.model.quantization)
         night = cls(config, workspace, run_id, RunLog(workspace.run_folder(run_id) / "events.jsonl", show), model, pack, data)
         night._begin(live)
         return night
@@ -233,7 +233,10 @@ class Night:
             return "W"
         self.model.copy_adapter("T", "W")
         plan = self._fit_plan(wake, "wake")
-        self._fit("Δ wake", "W", lambda: mix.wake_rows(self.model, self.data.wake), plan)
+        if wake.trainer == "trl":
+            self._fit_with_trl(plan)
+        else:
+            self._fit("Δ wake", "W", lambda: mix.wake_rows(self.model, self.data.wake), plan)
         return "W"
 
     def no_drift(self, woken: str) -> bool:
@@ -402,6 +405,7 @@ class Night:
             ema_decay=ema_decay,
             max_steps=max_steps,
             seed=self.seed(stage),
+            gradient_checkpointing=self.config.model.gradient_checkpointing,
         )
 
     def _fit(self, stage: str, adapter: str, rows: Any, plan: RehearsalPlan) -> None:
@@ -419,6 +423,29 @@ class Night:
         self.model.save_adapter(adapter, folder)
         write_json(cost, asdict(fitted))
         checkpoint.unlink(missing_ok=True)
+
+    def _fit_with_trl(self, plan: RehearsalPlan) -> None:
+        """The wake by TRL's trainer; a killed one begins again."""
+        from dream_engine.models import trl
+
+        folder = self.folder / "adapter-W"
+        if (folder / MANIFEST).is_file():
+            self.log.resumed("Δ wake")
+            self.model.load_adapter("W", folder)
+            return
+        rows = [row.encoded for row in mix.wake_rows(self.model, self.data.wake)]
+        with self.stage("Δ wake (TRL)"):
+            settings = (
+                plan.learning_rate,
+                plan.num_train_epochs,
+                plan.per_device_train_batch_size,
+                plan.gradient_accumulation_steps,
+                plan.seed,
+            )
+            many = self.config.wake.num_processes
+            steps = trl.fit_on_many(self.model, "W", rows, many, *settings) if many > 1 else trl.fit(self.model, "W", rows, *settings)
+        self.model.save_adapter("W", folder)
+        write_json(folder / MANIFEST, {"trainer": "trl", "steps": steps})
 
     # ---- Ψ judge --------------------------------------------------------------------------------------------------
 
@@ -632,7 +659,7 @@ def gate_adapter(config: Config, workspace: Workspace, adapter: Path, commission
     if live is None and not commission:
         raise InputError("nothing is sealed yet, so there is no T to compare with; add --commission, or run 'dream run' and approve the first cycle")
     data, pack = Data.read(config), load_pack(config.policy.pack)
-    model = load_model(config.model.name, config.model.device, config.model.dtype)
+    model = load_model(config.model.name, config.model.device, config.model.dtype, config.model.quantization)
     model.load_adapter("C", adapter)
     night = Night(config, workspace, "gate", RunLog(workspace.root / "gate-events.jsonl", show), model, pack, data)
     m, tests = night.alone() if commission else night.against_sealed(str(live))

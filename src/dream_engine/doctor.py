@@ -91,5 +91,5 @@ def _ledger(workspace: Path) -> str:
 def _model(config: Config) -> str:
     from dream_engine.models.hf import load_model
 
-    model = load_model(config.model.name, config.model.device, config.model.dtype)
+    model = load_model(config.model.name, config.model.device, config.model.dtype, config.model.quantization)
     return f"{model.name} on {model.device} in {str(model.dtype).removeprefix('torch.')}, chat template found"

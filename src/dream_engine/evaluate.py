@@ -22,7 +22,7 @@ def evaluate_model(config: Config, adapter: Path | None, show: Show) -> tuple[Mo
     from dream_engine.models.hf import load_model
 
     data = Data.read(config)
-    model = load_model(config.model.name, config.model.device, config.model.dtype)
+    model = load_model(config.model.name, config.model.device, config.model.dtype, config.model.quantization)
     if adapter:
         model.load_adapter("C", adapter)
     with staged(show, "Ψ measure") as report, model.reporting(report):

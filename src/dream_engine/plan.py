@@ -66,7 +66,7 @@ def plan_cycle(config: Config, workspace: Workspace, show: Show) -> Plan:
     """
     data, pack = Data.read(config), load_pack(config.policy.pack)
     with staged(show, "loading the model"):
-        model = load_model(config.model.name, config.model.device, config.model.dtype)
+        model = load_model(config.model.name, config.model.device, config.model.dtype, config.model.quantization)
         model.add_adapter("dry", config.lora.r, config.lora.lora_alpha, config.lora.layers_from)
     with staged(show, "timing one sample of each kind of work"), model.using("dry"):
         clock = _Clock(model, pack, data)

@@ -222,3 +222,25 @@ def test_injected_text_stays_text(frame: str, both: bool, tmp_path: Path) -> Non
     for episode in stored:
         assert [m.role for m in episode.messages] == ["user", "assistant"]
         assert not any(tag in m.content for m in episode.messages for tag in ("<|im_", "[INST]", "\x1b"))
+
+
+def test_no_personal_data_in_the_whole_state_after_a_night(commissioned: Any, sandbox_config: Any, tmp_path: Path) -> None:
+    """P25: logs with planted items are imported, a night recalls and twists them, the page is written; a search of every file finds none."""
+    from dream_engine.cycle import run_cycle
+    from dream_engine.report.page import write_report
+
+    items = [(kind, item) for kind, item, _ in planted(70, 21) if kind != "name"]
+    rows = [
+        {"prompt": f"tell me about the lamp number {n}, ask {item} please", "completion": "the lamp is green."} for n, (_, item) in enumerate(items)
+    ]
+    import_logs(jsonl(tmp_path / "log.jsonl", rows), Buffer(commissioned.root), "app", declines, Limits(), 0)
+    quick = {"pairs": 16, "anchors": 4, "self_anchors": 0, "num_train_epochs": 1, "settle_pairs": 0, "recalled": 12}
+    outcome = run_cycle(sandbox_config(dream=quick), commissioned)
+    write_report(commissioned, outcome.run_id)
+    counts = json.loads((outcome.folder / "counts.json").read_text())
+    assert counts["proposed_by"]["recall"] >= 12
+    leaked = []
+    for path in (p for p in commissioned.root.rglob("*") if p.is_file()):
+        content = path.read_bytes()
+        leaked += [(path.name, kind) for kind, item in items if item.encode() in content]
+    assert leaked == []

@@ -156,3 +156,15 @@ def test_an_accumulated_batch_is_the_whole_batch(model: ChatModel) -> None:
     assert found["whole"][0] == pytest.approx(found["parts"][0], rel=1e-3)
     for a, b in zip(found["whole"][1], found["parts"][1], strict=True):
         assert torch.allclose(a, b, atol=1e-3)
+
+
+def test_checkpointed_layers_give_the_same_fit(model: ChatModel) -> None:
+    """Layers computed again on the way back change no gradient; afterwards answers come from the cache as before."""
+    made, found = rows(model, 8), {}
+    before = model.generate([[Message("user", "is the lamp red? 1")]], 8)
+    for name, wanted in (("kept", False), ("again", True)):
+        model.add_adapter(name, 4, 8, seed=5)
+        found[name] = rehearse(model, name, made, RehearsalPlan(1e-2, 2, 4, gradient_checkpointing=wanted, seed=3)).losses
+    assert found["kept"] == pytest.approx(found["again"], rel=1e-4)
+    with model.using(None):
+        assert model.generate([[Message("user", "is the lamp red? 1")]], 8) == before

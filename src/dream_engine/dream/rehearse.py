@@ -67,6 +67,7 @@ class RehearsalPlan:
     max_steps: int = 0
     seed: int = 0
     save_steps: int = 20
+    gradient_checkpointing: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def rehearse(
     batches = list(_batches(rows, plan))
     state = AdapterFit.start(model, adapter, plan, len(batches))
     losses = state.resume(checkpoint, _fingerprint(rows, plan)) if checkpoint else []
-    with model.using(adapter):
+    with model.using(adapter), model.checkpointing(plan.gradient_checkpointing):
         for parameter in state.parameters:
             parameter.requires_grad_(True)
         try:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from jinja2 import TemplateError
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, DynamicCache
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dream_engine.errors import InputError
 from dream_engine.models import bundled
@@ -216,6 +218,46 @@ class ChatModel:
             self._mount(self._stands_on.get(adapter))
             self._model.set_adapter(adapter)
             yield
+
+    @contextmanager
+    def lent(self, adapter: str) -> Iterator[None]:
+        """Inside the block another trainer may train this adapter, in fp32; afterwards it computes in the model's own precision again."""
+        with self.using(adapter):
+            lent = self.adapter_parameters(adapter)
+            for parameter in lent:
+                parameter.data = parameter.data.float()
+                parameter.requires_grad_(True)
+            try:
+                yield
+            finally:
+                self._model.eval()
+                for parameter in lent:
+                    parameter.requires_grad_(False)
+                    parameter.grad = None
+                    parameter.data = parameter.data.to(self.device, self.dtype)
+
+    @contextmanager
+    def checkpointing(self, wanted: bool) -> Iterator[None]:
+        """Inside the block layers keep only their inputs and are computed again on the way back: less memory, about a third more time.
+
+        Only the layers are switched to training, not what is inside them, so that no dropout wakes up.
+        """
+        layers = [m for m in self._model.modules() if isinstance(m, GradientCheckpointingLayer)] if wanted else []
+        if layers:
+            self._model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        for layer in layers:
+            layer.training = True
+        try:
+            yield
+        finally:
+            self._model.eval()
+            if layers:
+                self._model.gradient_checkpointing_disable()
+
+    @property
+    def trainable(self) -> Any:
+        """The PEFT model itself, for a trainer that this model is lent to."""
+        return self._model
 
     @contextmanager
     def reporting(self, report: Report) -> Iterator[None]:
@@ -492,7 +534,7 @@ def common_prefix(rows: Sequence[Sequence[int]]) -> int:
     return next((i for i in range(limit) if any(row[i] != rows[0][i] for row in rows)), limit)
 
 
-def load_model(source: str, device: str = "auto", dtype: str = "auto") -> ChatModel:
+def load_model(source: str, device: str = "auto", dtype: str = "auto", quantization: str = "none") -> ChatModel:
     """Loads `smollm2-135m` (the demo model), `sandbox` (the ~1M test model), a local folder or a hub id.
 
     Raises:
@@ -510,22 +552,40 @@ def load_model(source: str, device: str = "auto", dtype: str = "auto") -> ChatMo
         tokenizer = AutoTokenizer.from_pretrained(place)
     except (OSError, ValueError, KeyError) as error:
         raise _not_loaded(source, error) from error
-    return ChatModel(_pretrained(place, pick_dtype(dtype, source, wanted), wanted), tokenizer, source, folder)
+    return ChatModel(_pretrained(place, pick_dtype(dtype, source, wanted), wanted, quantization), tokenizer, source, folder)
 
 
-def _pretrained(place: str, dtype: torch.dtype, device: str) -> Any:
+def _pretrained(place: str, dtype: torch.dtype, device: str, quantization: str = "none") -> Any:
     """The bare model of a folder or hub id, from safetensors only; every tensor from the file, none drawn at random."""
     try:
         config = AutoConfig.from_pretrained(place)
+        more = {"quantization_config": _four_bit(dtype), "device_map": device} if quantization == "4bit" else {}
         model, found = AutoModelForCausalLM.from_pretrained(
-            place, config=config, dtype=dtype, use_safetensors=True, attn_implementation=implementation(config, device), output_loading_info=True
+            place,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            attn_implementation=implementation(config, device),
+            output_loading_info=True,
+            **more,
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise _not_loaded(place, error) from error
     absent = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))
     if absent:
         raise InputError(f"model {place!r} cannot be loaded: its files lack {len(absent)} tensors that config.json asks for, such as {absent[0]}")
-    return model.to(device)
+    return model if more else model.to(device)
+
+
+def _four_bit(dtype: torch.dtype) -> Any:
+    """NF4 weights that are multiplied in `dtype` (QLoRA, 2305.14314).
+
+    Raises:
+        InputError: bitsandbytes is not installed.
+    """
+    if find_spec("bitsandbytes") is None:
+        raise InputError("model.quantization: 4bit needs bitsandbytes; run: pip install bitsandbytes")
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
 
 
 def _not_loaded(source: str, error: Exception) -> InputError:
@@ -594,7 +654,7 @@ def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, tor
 def _linear_leaves(model: Any) -> set[str]:
     """Last names of the linear maps inside the layers; the output head stays as it is."""
     head = model.get_output_embeddings()
-    kinds = {"Linear", "Conv1D"}
+    kinds = {"Linear", "Conv1D", "Linear4bit"}
     return {key.rsplit(".", 1)[-1] for key, m in model.named_modules() if type(m).__name__ in kinds and m is not head}
 
 
