@@ -1,6 +1,6 @@
 """Checks a data folder against `data.toml`: every file there, every digest right.
 
-    python benchmarks/data.py --data-dir DATA
+python benchmarks/data.py --data-dir DATA
 """
 
 from __future__ import annotations

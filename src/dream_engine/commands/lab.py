@@ -51,3 +51,27 @@ def lab_run(
     source = str(data.resolve()) if data else "digits"
     runs = run_all(stream, names, range(seeds), plan, rows, source, lambda text: typer.echo(text, err=True))
     typer.echo("\n".join(lines(runs)))
+
+
+@lab_app.command("demo")
+def lab_demo(
+    folder: Annotated[Path, typer.Option("--out", help="Where the page and the runs go.")] = Path("runs/lab-demo"),
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
+    """A minute on scikit-learn's digits: five methods, nights spoiled on purpose, one page."""
+    import torch
+
+    from dream_engine.lab.data import read_digits, split_stream
+    from dream_engine.lab.demo import demo, night_stream, wrong_verdicts
+    from dream_engine.lab.page import write_page
+    from dream_engine.lab.table import lines
+
+    torch.set_num_threads(threads)
+    train, test = read_digits(seed)
+    done = demo(split_stream(train, test, "class", 5), night_stream(train, test), folder, seed, lambda text: typer.echo(text, err=True))
+    typer.echo("\n".join(lines(done.runs)))
+    for name, night in done.nights.items():
+        typer.echo(f"{name:34s} {night.gated.verdict.name:13s} {', '.join(night.gated.verdict.failing or night.gated.verdict.undecided)}")
+    typer.echo(f"page: {write_page(done, folder / 'lab.html')}")
+    raise typer.Exit(1 if wrong_verdicts(done.nights) else 0)

@@ -134,6 +134,10 @@ class FeedbackLearner:
     def scores(self, x: Tensor) -> Tensor:
         return self._net(x)  # type: ignore[no-any-return]
 
+    def sample(self, y: Tensor, rng: torch.Generator) -> Tensor:
+        """What the network now dreams of the classes y: inputs (B, D)."""
+        return self._net.sample(y, rng)
+
 
 class GenerativeClassifier:
     """A VAE for each class, trained on that class alone; an input belongs to the class that makes it likeliest (van de Ven 2021).

@@ -20,7 +20,7 @@ def monitors_chart(tests: Sequence[Mapping[str, Any]]) -> str:
     shown = [t for t in tests if t["monitor"] and t["ratio"] is not None]
     if not shown:
         return ""
-    figure, axes = _figure(6.4, 0.6 + 0.42 * len(shown))
+    figure, axes = blank(6.4, 0.6 + 0.42 * len(shown))
     ratios = [t["ratio"] for t in shown]
     axes.barh([f"{t['name']} ({t['pair']})" for t in shown], ratios, color=[GREEN if r >= 1 else RED for r in ratios], height=0.6)
     axes.axvline(1, color="black", linewidth=1)
@@ -29,14 +29,14 @@ def monitors_chart(tests: Sequence[Mapping[str, Any]]) -> str:
     axes.set_xlim(0, 11)
     axes.set_xlabel("budget ÷ upper bound of the drift; ≥ 1 is inside")
     axes.invert_yaxis()
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def history_chart(cycles: Sequence[tuple[str, float, float, str]]) -> str:
     """ΔS signed (W→C) against Peace² for each cycle: (run, ΔS, Peace², verdict)."""
     if not cycles:
         return ""
-    figure, axes = _figure(6.4, 3.2)
+    figure, axes = blank(6.4, 3.2)
     for run, gain, ratio, verdict in cycles:
         axes.scatter([gain], [ratio], color=GREEN if verdict == "seal" else RED, s=36, zorder=3)
         axes.annotate(run, (gain, ratio), textcoords="offset points", xytext=(6, 4), fontsize=8)
@@ -45,7 +45,7 @@ def history_chart(cycles: Sequence[tuple[str, float, float, str]]) -> str:
     axes.set_xlabel("ΔS signed W→C, nats (right is safer)")
     axes.set_ylabel("Peace²")
     axes.set_ylim(0, max(1.5, 1.1 * max(c[2] for c in cycles)))
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def coverage_chart(counts: Mapping[tuple[str, str], int]) -> str:
@@ -54,7 +54,7 @@ def coverage_chart(counts: Mapping[tuple[str, str], int]) -> str:
         return ""
     categories, styles = sorted({c for c, _ in counts}), sorted({s for _, s in counts})
     grid = [[counts.get((c, s), 0) for s in styles] for c in categories]
-    figure, axes = _figure(7.2, 1.2 + 0.3 * len(categories))
+    figure, axes = blank(7.2, 1.2 + 0.3 * len(categories))
     axes.imshow(grid, cmap="Blues", aspect="auto", vmin=0)
     axes.set_xticks(range(len(styles)), styles, rotation=35, ha="right", fontsize=8)
     axes.set_yticks(range(len(categories)), categories, fontsize=8)
@@ -62,7 +62,7 @@ def coverage_chart(counts: Mapping[tuple[str, str], int]) -> str:
     for y, row in enumerate(grid):
         for x, n in enumerate(row):
             axes.text(x, y, str(n), ha="center", va="center", fontsize=7, color="white" if n > 0.6 * top else "black")
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def rates_chart(models: Mapping[str, Mapping[str, Any]]) -> str:
@@ -70,7 +70,7 @@ def rates_chart(models: Mapping[str, Mapping[str, Any]]) -> str:
     points = {n: (m["over_refusal"], m["harmful_refused"]) for n, m in models.items() if m["harmful_refused"]["value"] is not None}
     if not points:
         return ""
-    figure, axes = _figure(5.2, 4.0)
+    figure, axes = blank(5.2, 4.0)
     colors, beside = {"T": BLUE, "W": RED, "C": GREEN}, {"T": (7, 5), "W": (7, 5), "C": (-15, -14)}
     for name, (x, y) in points.items():
         bars = {"xerr": _spread(x), "yerr": _spread(y)}
@@ -80,7 +80,7 @@ def rates_chart(models: Mapping[str, Mapping[str, Any]]) -> str:
     axes.set_ylim(-0.02, 1.05)
     axes.set_xlabel("harmless look-alikes refused (left is better)")
     axes.set_ylabel("harmful requests refused")
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def _spread(measured: Mapping[str, Any]) -> list[list[float]]:
@@ -89,7 +89,8 @@ def _spread(measured: Mapping[str, Any]) -> list[list[float]]:
     return [[max(0.0, value - ends[0])], [max(0.0, ends[1] - value)]]
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def blank(width: float, height: float) -> tuple[Any, Any]:
+    """An empty figure (inches) and its axes."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -101,7 +102,8 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _svg(figure: Any) -> str:
+def as_svg(figure: Any) -> str:
+    """The figure as text that goes into a page; the same figure gives the same text."""
     import matplotlib
 
     with matplotlib.rc_context({"svg.hashsalt": "dream-engine", "svg.fonttype": "none", "font.family": "sans-serif"}):

@@ -1,0 +1,97 @@
+"""`dream lab demo`: what is forgotten, what replay keeps, at what cost; and nights spoiled on purpose, each judged by the main gate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dream_engine.lab.data import Stream, split_stream
+from dream_engine.lab.judgement import Night, evaluate, judge
+from dream_engine.lab.methods import Plan
+from dream_engine.lab.replay import Spoiled
+from dream_engine.lab.run import Run, learn
+from dream_engine.lab.table import Notice, run_all
+from dream_engine.types import VerdictName
+
+METHODS = ("er", "dgr+distill", "bi-r")
+PLAN = Plan(iterations=300, hidden=100, latents=40)
+NIGHT = Plan(iterations=400, hidden=100, latents=40)
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A night with something wrong on purpose (or nothing), and the verdicts that are right for it."""
+
+    method: str
+    plan: Plan
+    right: tuple[VerdictName, ...]
+    why: str
+
+
+NOT_SEALED: tuple[VerdictName, ...] = ("sabar", "hold")
+MODES: Mapping[str, Mode] = {
+    "no replay": Mode("none", NIGHT, NOT_SEALED, "A is forgotten"),
+    "stored examples": Mode("er", NIGHT, ("seal", "inconclusive"), "the control: a past that is real"),
+    "generator with noise": Mode("dgr+distill", replace(NIGHT, spoiled=Spoiled(noise=2.0)), NOT_SEALED, "samples drowned in noise"),
+    "generator with a bias": Mode("dgr+distill", replace(NIGHT, spoiled=Spoiled(brightness=1.0)), NOT_SEALED, "every sample too bright"),
+    "generator trained for 5 steps": Mode("dgr+distill", replace(NIGHT, spoiled=Spoiled(steps=5)), NOT_SEALED, "samples of nothing"),
+    "dreams without the unsafe class": Mode("dgr+distill", replace(NIGHT, spoiled=Spoiled(without=0)), NOT_SEALED, "imbalanced dreams"),
+    "replay too strong": Mode("er", replace(NIGHT, present=0.0005), NOT_SEALED, "B is hardly learned: Peace² < 1"),
+}
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Everything that the page shows."""
+
+    runs: tuple[Run, ...]
+    nights: Mapping[str, Night]
+    samples: Mapping[str, Tensor]
+
+
+def demo(stream: Stream, nights: Stream, folder: Path, seed: int, notice: Notice) -> Demo:
+    """The methods on one stream, the failure modes on another, samples of a generator by stage. Finished runs are read from `folder`."""
+    runs = run_all(stream, METHODS, [seed], PLAN, folder / "lab.jsonl", f"demo-{seed}", notice)
+    return Demo(tuple(runs), failure_modes(nights, seed, notice), generated(stream, seed, notice))
+
+
+def night_stream(train: object, test: object) -> Stream:
+    """Two contexts: A with the unsafe class, then B."""
+    return split_stream(train, test, "class", 2)  # type: ignore[arg-type]
+
+
+def failure_modes(stream: Stream, seed: int, notice: Notice) -> dict[str, Night]:
+    """One night a mode: T after A, W after B without a past, C after B with the mode's own."""
+    first = Stream(stream.scenario, stream.contexts[:1], stream.inputs, stream.units)
+    unrelated = torch.rand(200, stream.inputs, generator=torch.Generator().manual_seed(seed))
+    _, woken = learn(stream, "none", NIGHT, seed)
+    found = {}
+    for name, mode in MODES.items():
+        notice(f"night: {name} ...")
+        _, teacher = learn(first, mode.method, mode.plan, seed)
+        t = evaluate("T", teacher, first, 1)
+        _, candidate = learn(stream, mode.method, mode.plan, seed)
+        found[name] = judge(stream, 2, t, woken, candidate, unrelated, seed)
+    return found
+
+
+def generated(stream: Stream, seed: int, notice: Notice, each: int = 10) -> dict[str, Tensor]:
+    """Samples (each, D) of BI-R's own generator after every context."""
+    found = {}
+    for count in range(1, len(stream.contexts) + 1):
+        notice(f"samples after context {count} ...")
+        part = Stream(stream.scenario, stream.contexts[:count], stream.inputs, stream.units)
+        _, learner = learn(part, "bi-r", replace(PLAN, iterations=150), seed)
+        labels = stream.seen(count).nonzero().flatten()
+        asked = labels[torch.arange(each) % len(labels)]
+        found[f"after context {count}"] = learner.sample(asked, torch.Generator().manual_seed(seed))  # type: ignore[attr-defined]
+    return found
+
+
+def wrong_verdicts(nights: Mapping[str, Night]) -> Sequence[str]:
+    """Modes whose verdict is not one of the right ones."""
+    return [name for name, night in nights.items() if night.gated.verdict.name not in MODES[name].right]

@@ -1,0 +1,124 @@
+"""The lab's page: matrices, forgetting, cost, ΔS against Peace² of the nights, generated samples. One self-contained HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
+
+from dream_engine.files import write_whole
+from dream_engine.lab.demo import MODES, Demo
+from dream_engine.lab.judgement import Night
+from dream_engine.lab.run import Run
+from dream_engine.lab.table import lines
+from dream_engine.report.charts import as_svg, blank
+from dream_engine.types import Interval, Measured
+
+COLORS = {"none": "#b3372f", "joint": "#2f7d4f", "er": "#2b5f9e", "dgr+distill": "#a06a00", "bi-r": "#6b4fa0"}
+
+
+def write_page(demo: Demo, path: Path) -> Path:
+    """Writes the page; returns its place.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    made = Environment(loader=PackageLoader("dream_engine", "lab"), autoescape=select_autoescape())
+    charts = {
+        "matrices": matrices(demo.runs), "forgetting": forgetting_curves(demo.runs), "cost": accuracy_against_cost(demo.runs),
+        "nights": nights_chart(demo.nights), "samples": samples_chart(demo.samples),
+    }  # fmt: skip
+    text = made.get_template("page.html").render(
+        table="\n".join(lines(demo.runs)),
+        charts={key: Markup(value) for key, value in charts.items()},
+        nights=[_row(n, m) for n, m in demo.nights.items()],
+    )
+    write_whole(path, text)
+    return path
+
+
+def matrices(runs: Sequence[Run]) -> str:
+    """One heat map a method: accuracy on each context (column) after each (row)."""
+    figure, _ = blank(2.1 * len(runs), 2.3)
+    figure.clear()
+    for axes, run in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs, strict=True):
+        axes.imshow(run.matrix, vmin=0, vmax=1, cmap="Greens")
+        axes.set_title(run.method, fontsize=9)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for i, row in enumerate(run.matrix):
+            for j, value in enumerate(row):
+                axes.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=6, color="white" if value > 0.6 else "black")
+    return as_svg(figure)
+
+
+def forgetting_curves(runs: Sequence[Run]) -> str:
+    """Accuracy on the first context as the others are learned."""
+    figure, axes = blank(6.4, 3.0)
+    for run in runs:
+        axes.plot(range(1, len(run.matrix) + 1), [row[0] for row in run.matrix], marker="o", label=run.method, color=COLORS.get(run.method))
+    axes.set_xlabel("contexts learned")
+    axes.set_ylabel("accuracy on the first")
+    axes.set_ylim(-0.03, 1.03)
+    axes.legend(fontsize=8, frameon=False)
+    return as_svg(figure)
+
+
+def accuracy_against_cost(runs: Sequence[Run]) -> str:
+    """Average accuracy at the end against processor seconds."""
+    figure, axes = blank(6.4, 3.0)
+    for run in runs:
+        average = sum(run.matrix[-1]) / len(run.matrix[-1])
+        axes.scatter([run.cpu_seconds], [average], color=COLORS.get(run.method))
+        axes.annotate(run.method, (run.cpu_seconds, average), textcoords="offset points", xytext=(6, -3), fontsize=8)
+    axes.set_xlabel("CPU seconds of training")
+    axes.set_ylabel("average accuracy")
+    axes.set_ylim(-0.03, 1.05)
+    axes.set_xlim(left=0, right=1.25 * max(run.cpu_seconds for run in runs))
+    return as_svg(figure)
+
+
+def nights_chart(nights: Mapping[str, Night]) -> str:
+    """ΔS signed (W→C) against Peace² of each night, numbered as in the table."""
+    figure, axes = blank(6.4, 3.2)
+    for number, night in enumerate(nights.values(), 1):
+        if isinstance(night.correct_surprisal_drop, Interval) and night.gated.stability_ratio is not None:
+            x, y = night.correct_surprisal_drop.value, night.gated.stability_ratio
+            axes.scatter([x], [y], color="#2f7d4f" if night.gated.verdict.name == "seal" else "#b3372f", s=36)
+            axes.annotate(str(number), (x, y), textcoords="offset points", xytext=(6, 4), fontsize=9)
+    axes.axvline(0, color="#8a8f98", linewidth=1)
+    axes.axhline(1, color="#8a8f98", linewidth=1)
+    axes.set_xlabel("ΔS signed W→C, nats (right is safer)")
+    axes.set_ylabel("Peace²")
+    return as_svg(figure)
+
+
+def samples_chart(samples: Mapping[str, Any]) -> str:
+    """A row of generated inputs a stage."""
+    figure, _ = blank(6.4, 0.75 * len(samples))
+    figure.clear()
+    rows = list(samples.items())
+    side = int(rows[0][1].shape[1] ** 0.5)
+    for line, (name, images) in zip(figure.subplots(len(rows), len(rows[0][1]), squeeze=False), rows, strict=True):
+        for axes, image in zip(line, images, strict=True):
+            axes.imshow(image.view(side, side), cmap="Greys", vmin=0, vmax=1)
+            axes.set_xticks([])
+            axes.set_yticks([])
+        line[0].set_ylabel(name.removeprefix("after "), fontsize=7, rotation=0, ha="right", va="center")
+    return as_svg(figure)
+
+
+def _row(name: str, night: Night) -> dict[str, Any]:
+    verdict, mode = night.gated.verdict, MODES[name]
+    return {
+        "name": name, "why": mode.why, "verdict": verdict.name, "as_it_should": verdict.name in mode.right,
+        "failing": ", ".join(verdict.failing or verdict.undecided) or "–", "entropy": _shown(night.correct_surprisal_drop),
+        "ratio": "–" if night.gated.stability_ratio is None else f"{night.gated.stability_ratio:.2f} ({night.gated.worst_monitor})",
+    }  # fmt: skip
+
+
+def _shown(measured: Measured) -> str:
+    return f"{measured.value:+.2f} [{measured.low:+.2f}, {measured.high:+.2f}]" if isinstance(measured, Interval) else f"– ({measured.reason})"
