@@ -1,0 +1,24 @@
+"""The lab's demo: every night spoiled on purpose gets a right verdict, and the page holds what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dream_engine.lab.data import read_digits, split_stream
+from dream_engine.lab.demo import MODES, demo, night_stream, wrong_verdicts
+from dream_engine.lab.page import write_page
+
+
+@pytest.mark.timeout(600)
+def test_the_demo_judges_spoiled_nights_rightly(tmp_path: Path) -> None:
+    """Noise, bias, too little training, imbalance and too strong a replay are never sealed; the page is self-contained and names each night."""
+    train, test = read_digits(0)
+    done = demo(split_stream(train, test, "class", 5), night_stream(train, test), tmp_path, 0, lambda text: None)
+    assert wrong_verdicts(done.nights) == []
+    assert {run.method for run in done.runs} == {"none", "joint", "er", "dgr+distill", "bi-r"}
+    page = write_page(done, tmp_path / "lab.html").read_text()
+    assert not any(f'{attribute}="http' in page for attribute in (" src", "<a href"))
+    assert all(name in page for name in MODES)
+    assert page.count("<svg") == 5
