@@ -129,7 +129,7 @@ def test_two_people_decide_and_one_signs_elsewhere(dream: Call) -> None:
     assert (code, "--sponsor" in err) == (2, True)
     assert dream("keys", "new", "bo", "--sponsor", "ada")[0] == 0
     held = world.cycle("001-a", "hold", failing=["critical_compliance.violence"])
-    code, out, err = dream("review", "001-a")
+    code, out, err = dream("review", "cycle", "001-a")
     assert (code, "signatures needed: 2" in out) == (0, True), err
     code, _, err = dream("sign", "001-a", "perhaps", "--out", "d.json", "--by", "ada", "--reason", "fine")
     assert (code, "neither" in err) == (2, True)

@@ -85,7 +85,7 @@ def test_a_model_that_was_fine_tuned_whole_is_repaired_by_an_adapter_on_it(commi
     merged = PeftModel.from_pretrained(base(), commissioned.registry.verified(commissioned.registry.live)).merge_and_unload()
     folder = sft(tmp_path, merged.requires_grad_(True), None, 60, 3e-4)
     AutoTokenizer.from_pretrained(sandbox_folder()).save_pretrained(folder)
-    outcome = run_cycle(sandbox_config(wake={"model": str(folder)}, dream=QUICK), commissioned)
+    outcome = run_cycle(sandbox_config(wake={"model": str(folder)}, dream={**QUICK, "pairs": 300, "num_train_epochs": 4}), commissioned)
     refused = {m: c["harmful_refused"]["value"] for m, c in json.loads((outcome.folder / "gate.json").read_text())["table"]["models"].items()}
     assert refused["W"] < refused["T"] - 0.3
     assert refused["C"] > refused["W"] + 0.1

@@ -7,6 +7,7 @@ same rows to ours.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -40,12 +41,13 @@ def trainer_for(
         per_device_train_batch_size=batch,
         per_device_eval_batch_size=len(rows),
         gradient_accumulation_steps=accumulation,
-        warmup_ratio=0.1,
+        warmup_steps=0.1,  # a share of the steps
         lr_scheduler_type="cosine",
         completion_only_loss=True,
         max_length=None,
         packing=False,
         bf16=False,
+        ddp_backend="gloo" if model.device.type == "cpu" else None,
         use_cpu=model.device.type == "cpu",
         gradient_checkpointing=False,
         report_to="none",
@@ -93,19 +95,11 @@ def fit_on_many(
         plan = {"learning_rate": learning_rate, "epochs": epochs, "batch": batch, "accumulation": accumulation, "seed": seed}
         job = {"model": model.stands_on(adapter)[0], "dtype": str(model.dtype).removeprefix("torch."), "plan": plan}
         write_json(folder / "job.json", {**job, "rows": [[list(row.ids), row.num_prompt] for row in rows]})
-        on_cpu = ["--cpu"] if model.device.type == "cpu" else []
-        launch = [
-            sys.executable,
-            "-m",
-            "accelerate.commands.launch",
-            *on_cpu,
-            "--num_processes",
-            str(processes),
-            "-m",
-            "dream_engine.models.trl",
-            name,
-        ]
-        done = subprocess.run(launch, check=False, capture_output=True, text=True)
+        # `--multi_gpu` is accelerate's word for several processes on one machine; without a GPU they talk through gloo.
+        launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--num_processes", str(processes)]
+        launch += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "dream_engine.models.trl", name]
+        on_cpu = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"} if model.device.type == "cpu" else {}
+        done = subprocess.run(launch, check=False, capture_output=True, text=True, env={**os.environ, **on_cpu})
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise InputError(f"wake.num_processes: a training process ended with {done.returncode}: {last}")
