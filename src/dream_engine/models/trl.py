@@ -47,7 +47,7 @@ def trainer_for(
         max_length=None,
         packing=False,
         bf16=False,
-        ddp_backend="gloo" if model.device.type == "cpu" else None,
+        ddp_backend="gloo" if model.device.type == "cpu" and "LOCAL_RANK" in os.environ else None,
         use_cpu=model.device.type == "cpu",
         gradient_checkpointing=False,
         report_to="none",
