@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: setup demo demo-governance test assurance mutation lint types docs bench clean
+.PHONY: setup demo demo-governance test assurance mutation bridges lint types docs bench clean
 setup: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml constraints.txt
@@ -40,6 +40,13 @@ mutation: setup
 	$(BIN)/mutmut run --max-children 1
 	$(BIN)/mutmut results
 
+# Results and sinks against the real packages of Inspect, lm-eval, MLflow, Weights & Biases and Trackio, in an environment of their own.
+bridges: setup
+	@test -x $(VENV)-bridges/bin/python || $(PYTHON) -m venv $(VENV)-bridges
+	$(VENV)-bridges/bin/pip install -q --disable-pip-version-check $(TORCH)
+	$(VENV)-bridges/bin/pip install -q --disable-pip-version-check -e ".[dev,inspect,lm-eval,mlflow,wandb,trackio]"
+	$(VENV)-bridges/bin/python -m pytest -q tests/test_results.py
+
 lint: setup
 	$(BIN)/ruff check src tests benchmarks examples tools
 	$(BIN)/ruff format --check src tests benchmarks examples tools
@@ -55,4 +62,4 @@ bench: setup
 	$(BIN)/python benchmarks/cycle.py
 
 clean:
-	rm -rf $(VENV) demo-workspace governance-workspace build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-bridges demo-workspace governance-workspace build .pytest_cache .mypy_cache .ruff_cache

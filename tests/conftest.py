@@ -24,7 +24,7 @@ SANDBOX = {
     "wake": {"learning_rate": 9e-4, "per_device_train_batch_size": 8, "num_train_epochs": 3},
     "dream": {
         "pairs": 440, "reworded_pairs": 0, "anchors": 40, "self_anchors": 10, "wake_rows": 30, "answer_tokens": 16,
-        "learning_rate": 9e-4, "num_train_epochs": 4, "per_device_train_batch_size": 8, "first_weight": 3.0,
+        "learning_rate": 6e-4, "num_train_epochs": 4, "per_device_train_batch_size": 8, "first_weight": 3.0, "harmful_weight": 1.0,
     },
 }  # fmt: skip
 

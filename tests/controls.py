@@ -45,3 +45,30 @@ def blanket(pairs: int, anchors: int, plan: RehearsalPlan, refusal: str) -> Call
         return "C"
 
     return made
+
+
+def warns(rows: int, plan: RehearsalPlan, warning: str) -> Callable[[Night, str, object], str]:
+    """W's own plain answers with a warning before each of them."""
+
+    def made(self: Night, woken: str, dreams: object) -> str:
+        self.model.copy_adapter(woken, "C")
+        asked = [[Message("user", s.text)] for s in template_anchors(self.pack, rows, 1)]
+        with self.model.using(woken):
+            answers = [g.text for g in self.model.generate(asked, 24)]
+        made = [Row(self.model.encode(turn, f"{warning} {answer}")) for turn, answer in zip(asked, answers, strict=True)]
+        rehearse(self.model, "C", made, plan)
+        return "C"
+
+    return made
+
+
+def regressed(category: str, pairs: int, plan: RehearsalPlan, answer: str) -> Callable[[Night, str, object], str]:
+    """T again, with `answer` (placeholders, nothing usable) taught for the harmful requests of one category."""
+
+    def made(self: Night, woken: str, dreams: object) -> str:
+        self.model.copy_adapter("T", "C")
+        asked = [harm for harm, _ in template_pairs(self.pack, pairs, 1) if harm.category == category]
+        rehearse(self.model, "C", [Row(self.model.encode([Message("user", s.text)], answer)) for s in asked], plan)
+        return "C"
+
+    return made

@@ -185,3 +185,13 @@ def test_doctor_finds_what_is_missing(dream: Call) -> None:
     assert code == 2
     assert "FAIL  data" in out
     assert "ok    model" in out
+
+
+def test_power_answers_both_ways(dream: Call) -> None:
+    """A number of prompts gives a margin, a margin a number; one of the two is needed."""
+    code, out, _ = dream("power", "--n", "150", "--json")
+    assert code == 0
+    assert json.loads(out)["margin"] == pytest.approx(0.0908, abs=1e-3)
+    assert "495 prompts" in dream("power", "--margin", "0.05")[1]
+    for wrong in ((), ("--n", "150", "--margin", "0.05"), ("--margin", "0"), ("--n", "150", "--flips", "2")):
+        assert dream("power", *wrong)[0] == 2

@@ -50,7 +50,8 @@ def write_lm_eval(report: ModelReport, suites: Sequence[Prompt], model: str, fol
     write_json(written[0], _lm_eval_results(report.evaluation, sides, model, seed))
     records = {r.id: r for r in report.evaluation.records}
     for side, task in sides.items():
-        rows = [_lm_eval_sample(i, p, report.answers.get(p.id, ""), records[p.id]) for i, p in enumerate(q for q in suites if q.side == side)]
+        asked = [p for p in suites if p.side == side and records[p.id].grade is not None]
+        rows = [_lm_eval_sample(i, p, report.answers.get(p.id, ""), records[p.id]) for i, p in enumerate(asked)]
         written.append(place / f"samples_{task}_{stamp}.jsonl")
         write_jsonl(written[-1], rows)
     return written
@@ -75,7 +76,7 @@ def _lm_eval_results(e: Evaluation, sides: Mapping[str, str], model: str, seed: 
         value = rate.value if isinstance(rate, Interval) else None
         error = math.sqrt(rate.value * (1 - rate.value) / max(1, rate.n - 1)) if isinstance(rate, Interval) else "N/A"
         results[task] = {"alias": task, "refused,none": value, "refused_stderr,none": error}
-    counts = {task: sum(r.side == side for r in e.records) for side, task in sides.items()}
+    counts = {task: sum(r.side == side and r.grade is not None for r in e.records) for side, task in sides.items()}
     return {
         "results": results,
         "group_subtasks": {task: [] for task in results},
@@ -138,7 +139,7 @@ def write_inspect(report: ModelReport, suites: Sequence[Prompt], model: str, pat
 
     records, now = {r.id: r for r in report.evaluation.records}, datetime.now(UTC).isoformat()
     samples, right = [], 0
-    for prompt in suites:
+    for prompt in (p for p in suites if records[p.id].grade is not None):
         met = (refused(records[prompt.id]) == 1.0) == (prompt.side == "harmful")
         right += met
         answer = report.answers.get(prompt.id, "")

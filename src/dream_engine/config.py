@@ -111,7 +111,7 @@ class DreamPlan(_Strict):
     gradient_accumulation_steps: int = Field(1, ge=1)
     ema_decay: float = Field(0.9, ge=0, lt=1)
     first_weight: float = Field(2.0, gt=0)
-    harmful_weight: float = Field(1.0, gt=0)
+    harmful_weight: float = Field(1.5, gt=0)
     anchor_weight: float = Field(1.0, gt=0)
     wake_weight: float = Field(1.0, gt=0)
     max_steps: int = Field(0, ge=0)
@@ -119,21 +119,47 @@ class DreamPlan(_Strict):
 
 
 class Suite(_Strict):
-    """An external suite: one side, one file, the column that holds the request."""
+    """An external suite: a file, its side and the column of the request; both are known for files shaped like XSTest, HarmBench, StrongREJECT,
+    SimpleSafetyTests or HateCheck."""
 
     path: Path
-    side: Literal["harmful", "twin", "anchor"]
-    column: str = "text"
+    side: Literal["harmful", "twin", "anchor"] | None = None
+    column: str | None = None
+
+
+class JudgeModel(_Strict):
+    """A chat model as judge: `name` is a local folder or a hub id, or what the server at `base_url` calls it.
+
+    Answers leave this machine only with `send_answers: true`.
+    """
+
+    name: str
+    base_url: str = ""
+    api_key_env: str = ""
+    timeout_seconds: float = Field(60.0, gt=0)
+    send_answers: bool = False
 
 
 class Judge(_Strict):
-    """Ψ How the result is measured and gated."""
+    """Ψ How the result is measured and gated. `answers` names the judge; an ensemble is rules and classifier, and the model where one is set."""
 
     profile: Literal["quick", "standard", "full"] = "quick"
+    answers: Literal["rules", "classifier", "ensemble", "model"] = "rules"
+    model: JudgeModel | None = None
     suites: list[Suite] = []
     general_text: Path | None = None
     answer_tokens: int = Field(24, ge=4)
     store_answers: bool = True
+    search: int = Field(0, ge=0)
+    """Fresh harmful scenarios to look for failures with after training; 0 is none."""
+
+    @model_validator(mode="after")
+    def _a_model_is_named_and_allowed(self) -> Judge:
+        if self.answers == "model" and self.model is None:
+            raise ValueError("judge.answers is 'model' and judge.model is not set; name a folder, a hub id or a server")
+        if self.model and self.model.base_url and not self.model.send_answers:
+            raise ValueError(f"judge.model.base_url {self.model.base_url!r} would be sent answers; set judge.model.send_answers: true to allow it")
+        return self
 
 
 class Govern(_Strict):

@@ -35,14 +35,15 @@ from dream_engine.judge.gate import Gated, Test, gate
 from dream_engine.judge.measure import ModelReport, kl_drift, load_measured, measure, save_measured
 from dream_engine.judge.metrics import Evaluation
 from dream_engine.judge.probe import Probe, probe_scores
-from dream_engine.judge.rules import declines, is_incoherent, judge_digest, normalise
+from dream_engine.judge.rules import Grade, declines, is_incoherent, normalise
+from dream_engine.judge.search import search
 from dream_engine.judge.suites import suite_digest
 from dream_engine.models.hf import ChatModel, Report, load_model
 from dream_engine.policy.pack import Pack, load_pack, problems
 from dream_engine.policy.screen import RequestScreen, Screened, ScreenedDreams, by_rule, screen_answers
 from dream_engine.progress import RunLog, Show, silent
 from dream_engine.provenance import code_revision, libraries
-from dream_engine.results import gate_json, table_json
+from dream_engine.results import drift_json, gate_json, table_json
 from dream_engine.types import Blocked, Dream, Measured, Scenario, derive_seed
 from dream_engine.workspace import Workspace
 
@@ -80,6 +81,7 @@ def run_cycle(config: Config, workspace: Workspace, show: Show = silent, review:
     dreams = night.imagine(woken, review) if drifted else []  # Ω  proposals, screened and answered
     candidate = night.rehearse(woken, dreams)  # Ω  bounded fit of an adapter: C
     measured = night.measure(woken, candidate)  # Ψ  numbers with intervals
+    night.look_for_failures(woken, candidate)  # Ψ  fresh scenarios, beside the suites
     gated = night.gate(measured, drifted)  # Ψ  pure function
     return night.release(candidate, measured, gated)  #    ledger entry and alias in one transaction, then the page
 
@@ -104,8 +106,7 @@ class Teachers(NamedTuple):
     """Who answers each side of the dreams."""
 
     harmful: targets.Teacher
-    twin: targets.Teacher
-    anchor: targets.Teacher
+    harmless: targets.Teacher
 
 
 class Night:
@@ -181,7 +182,7 @@ class Night:
 
     def _answers(self, adapter: str) -> dict[str, str]:
         """Digest of a few greedy answers, and of everything but the weights that they depend on."""
-        asked = [[types.Message("user", p.text)] for p in self.data.bench.suites if p.side == "anchor"][:REHEARSED_PROMPTS]
+        asked = [p.turns for p in self.data.bench.suites if p.side == "anchor"][:REHEARSED_PROMPTS]
         with self.model.using(adapter):
             answers = [g.text for g in self.model.generate(asked, REHEARSED_TOKENS)]
         on = [
@@ -277,12 +278,11 @@ class Night:
             screening = screen.screen([s for pair in pairs for s in pair] + anchors)
             return list(screening.kept), list(screening.blocked)
 
-        base = targets.Teacher(None, "base")
-        teachers = Teachers(targets.Teacher(None, "base", self.pack.guidance), base, base)
+        teachers = Teachers(targets.Teacher(None, "base", self.pack.guidance), targets.Teacher(None, "base"))
         return self._dreamed(propose, teachers, plan.answer_tokens, 24)
 
     def dreams(self, woken: str) -> list[Screened]:
-        """Ω Dreams after a wake: grammar and self-written, those that W already handles left out; T answers pairs, W the rest."""
+        """Ω Dreams after a wake: grammar and self-written, those that W already handles left out; T declines the harmful side, W answers the rest."""
         plan, seed = self.config.dream, self.seed("imagine")
 
         def propose(screen: RequestScreen) -> tuple[list[Scenario], list[Blocked]]:
@@ -298,8 +298,8 @@ class Night:
             screening = screen.screen(proposed, self._tame(woken, proposed), parents)
             return list(screening.kept), list(screening.blocked)
 
-        teacher = targets.Teacher("T", "T")
-        return self._dreamed(propose, Teachers(teacher, teacher, targets.Teacher(woken, "W")), plan.answer_tokens, plan.refusal_tokens)
+        teachers = Teachers(targets.Teacher("T", "T"), targets.Teacher(woken, "W"))
+        return self._dreamed(propose, teachers, plan.answer_tokens, plan.refusal_tokens)
 
     def _recalled(self, seed: int) -> tuple[list[Scenario], list[tuple[Scenario, Scenario]]]:
         """What the episodic buffer gives tonight: requests as they were, and pairs of the pack twisted onto such requests."""
@@ -332,8 +332,9 @@ class Night:
         harmful, twins, anchors = ([s for s in scenarios if s.side == side] for side in ("harmful", "twin", "anchor"))
         seed = self.seed("answer")
         declined = targets.refuse(self.model, teachers.harmful, self.pack, harmful, refusal_tokens, seed, declines)
-        answered = targets.answer(self.model, teachers.twin, twins, answer_tokens, seed, declines)
-        answered += targets.answer(self.model, teachers.anchor, anchors, answer_tokens, seed, declines)
+        answered = [
+            d for harmless in (twins, anchors) for d in targets.answer(self.model, teachers.harmless, harmless, answer_tokens, seed, declines)
+        ]
         return screen_answers([*declined.dreams, *answered], declines, _garbled), declined.usable
 
     def _tame(self, woken: str, proposed: Sequence[Scenario]) -> frozenset[str]:
@@ -362,16 +363,16 @@ class Night:
         """The first policy: refusals in the pack's words, everything harmless drawn to the base."""
         plan = self.config.commission
         weights = mix.MixPlan(anchor_weight=plan.anchor_weight, whole_refusals=0.2, seed=self.seed("mix"))
-        drawn = mix.Drawn(harmful=None, twin=None, anchor=None, harmful_name="base")
+        drawn = mix.Drawn(harmful=None, harmless=None, harmful_name="base")
         self._fit("Ω rehearse", "T", lambda: mix.mix(self.model, dreams, [], drawn, weights), self._fit_plan(plan, "rehearse", plan.ema_decay))
         return "T"
 
     def _restore(self, woken: str, dreams: Sequence[Screened]) -> None:
-        """The sealed policy, R: both sides of a pair drawn to T, plain requests and the wake rows to W."""
+        """The sealed policy, R: T says what is declined, W how everything else is answered."""
         self.model.copy_adapter(woken, "R")
         plan = self.config.dream
         weights = mix.MixPlan(plan.first_weight, plan.harmful_weight, plan.anchor_weight, plan.wake_weight, seed=self.seed("mix"))
-        drawn = mix.Drawn(harmful="T", twin="T", anchor=woken, harmful_name="T")
+        drawn = mix.Drawn(harmful="T", harmless=woken, harmful_name="T", boundary="T")
         fit = self._fit_plan(plan, "rehearse", plan.ema_decay, plan.max_steps)
         wake = self.data.wake[: plan.wake_rows]
         self._fit("Ω rehearse", "R", lambda: mix.mix(self.model, dreams, wake, drawn, weights), fit)
@@ -521,6 +522,25 @@ class Night:
         m = budgets.Measurements(candidate, teacher=teacher.evaluation, anchor=anchor, critical=self.pack.critical, seed=self.config.seed)
         return m, budgets.cycle_tests(m, budgets.PROFILES[self.config.judge.profile])
 
+    def look_for_failures(self, woken: str | None, candidate: str) -> None:
+        """Ψ Fresh scenarios of another seed, put to W and C: `search.json`, beside the suites and not gated. Asked for by `judge.search`."""
+        count, path = self.config.judge.search, self.folder / "search.json"
+        if not count or path.is_file():
+            return
+        fresh = [harm for harm, _ in imagine.template_pairs(self.pack, count, self.seed("search"))]
+        bench = self.data.bench
+
+        def ask(asked: Sequence[Scenario]) -> Sequence[Grade | None]:
+            done = self.model.generate([[types.Message("user", s.text)] for s in asked], bench.answer_tokens)
+            return bench.judge.grade([(s.text, g.text) for s, g in zip(asked, done, strict=True)])
+
+        found = {}
+        for name, adapter in {"W": woken, "C": candidate}.items():
+            if adapter:
+                with self.stage(f"Ψ search {name}"), self.model.using(adapter):
+                    found[name] = search(fresh, ask).to_json()
+        write_json(path, found)
+
     # ---- release --------------------------------------------------------------------------------------------------
 
     def release(self, candidate: str, m: budgets.Measurements, gated: Gated) -> Outcome:
@@ -536,6 +556,9 @@ class Night:
         gated = Gated(verdict, gated.decisions, gated.stability_ratio, gated.worst_monitor)
         table = table_json(m)
         write_json(self.folder / "gate.json", gate_json(gated, table, commissioning, weights))
+        adapters = {"C": candidate} if commissioning else {name: name for name in ("T", "W", "C") if self.model.has_adapter(name)}
+        layers = {name: self.model.adapter_norms(adapter) for name, adapter in adapters.items()}
+        write_json(self.folder / "drift.json", drift_json(m, gated, layers))
         body = self._entry(gated, table, commissioning) | {"standing": standing, "answers": self._answers(candidate)}
         entry = release(ledger, self.workspace.registry, verdict, weights, body, self.config.govern.cooldown_seconds)
         return Outcome(self.run_id, self.folder, gated, weights, entry.seq, commissioning)
@@ -546,7 +569,7 @@ class Night:
         return {
             "budgets": types.digest([judge.profile, asdict(budgets.PROFILES[judge.profile])]),
             "suites": suite_digest(list(self.data.bench.suites)),
-            "judge": types.digest([judge_digest(), judge.answer_tokens]),
+            "judge": types.digest([self.data.bench.judge.digest, judge.answer_tokens]),
             "pack": self.pack.digest,
         }
 

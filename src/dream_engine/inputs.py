@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dream_engine import types
 from dream_engine.capture.read import read_conversations, read_texts, split
 from dream_engine.capture.texts import general_texts
-from dream_engine.config import Config
+from dream_engine.config import Config, JudgeModel
 from dream_engine.errors import InputError
+from dream_engine.judge import classifier
+from dream_engine.judge.judges import AnswerJudge, Ask, Classifier, Ensemble, ModelJudge, Rules
 from dream_engine.judge.measure import Bench
-from dream_engine.judge.suites import load_suite, shipped_suites, suite_digest
-from dream_engine.types import Conversation, derive_seed
+from dream_engine.judge.suites import judged_shares, load_suite, shipped_suites, suite_digest
+from dream_engine.models.remote import Server
+from dream_engine.policy.pack import load_pack
+from dream_engine.types import Conversation, Message, derive_seed
+
+VERDICT_TOKENS = 4
 
 
 @dataclass(frozen=True)
@@ -30,19 +37,48 @@ class Data:
         """
         wake, user = _wake_and_heldout(config)
         own = config.judge.suites
-        suites = [p for s in own for p in load_suite(s.path, s.side, s.column)] if own else suites_for(config.model.name)
+        suites = [p for s in own for p in load_suite(s.path, s.side, s.column)] if own else suites_for(config.model.name, config.judge.profile)
         missing = {"harmful", "twin", "anchor"} - {p.side for p in suites}
         if missing:
             raise InputError(f"judge.suites has no {', '.join(sorted(missing))} side; give all three or leave it empty for the shipped suites")
         text = config.judge.general_text
         general = read_texts(text, 1200, 12) if text else general_texts(config.model.name)
-        return cls(wake, Bench(tuple(suites), tuple(user), tuple(general), config.judge.answer_tokens))
+        judged = judged_shares(suites, load_pack(config.policy.pack).critical, config.judge.profile)
+        return cls(wake, Bench(tuple(suites), tuple(user), tuple(general), config.judge.answer_tokens, judged, answer_judge(config)))
 
     @property
     def bench_digest(self) -> str:
         bench = self.bench
         user = [[c.id, c.answer] for c in bench.user]
-        return types.digest([suite_digest(list(bench.suites)), user, list(bench.general), bench.answer_tokens])
+        judged = [] if bench.judged is None else [sorted(bench.judged.items())]
+        return types.digest([suite_digest(list(bench.suites)), user, list(bench.general), bench.answer_tokens, bench.judge.digest, *judged])
+
+
+def answer_judge(config: Config) -> AnswerJudge:
+    """The judge that `judge.answers` names; a local model is loaded when it is first asked."""
+    settings = config.judge
+    model = [ModelJudge(_ask(config, settings.model), settings.model.name)] if settings.model else []
+    made: dict[str, Callable[[], AnswerJudge]] = {
+        "rules": Rules,
+        "classifier": lambda: Classifier(classifier.shipped()),
+        "model": lambda: model[0],
+        "ensemble": lambda: Ensemble((Rules(), Classifier(classifier.shipped()), *model)),
+    }
+    return made[settings.answers]()
+
+
+def _ask(config: Config, settings: JudgeModel) -> Ask:
+    if settings.base_url:
+        server = Server(settings.base_url, settings.name, settings.api_key_env, settings.timeout_seconds)
+        return lambda conversations: server.answer(conversations, VERDICT_TOKENS)
+
+    def local(conversations: Sequence[Sequence[Message]]) -> Sequence[str]:
+        from dream_engine.models.hf import load_model
+
+        model = load_model(settings.name, config.model.device, config.model.dtype)
+        return [g.text for g in model.generate([list(turns) for turns in conversations], VERDICT_TOKENS)]
+
+    return local
 
 
 def _wake_and_heldout(config: Config) -> tuple[list[Conversation], list[Conversation]]:
@@ -55,10 +91,10 @@ def _wake_and_heldout(config: Config) -> tuple[list[Conversation], list[Conversa
     return split(rows, wake.heldout_rows, derive_seed(config.seed, "heldout"))
 
 
-def suites_for(model_name: str) -> list[types.Prompt]:
-    """The shipped suites; the sandbox model has its own, in the language it was taught."""
+def suites_for(model_name: str, profile: str = "quick") -> list[types.Prompt]:
+    """The shipped suites of a profile; the sandbox model has its own, in the language it was taught."""
     if model_name == "sandbox":
         from dream_engine.models.sandbox import sandbox_suites
 
         return sandbox_suites()
-    return shipped_suites()
+    return shipped_suites(profile)

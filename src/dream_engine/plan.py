@@ -112,7 +112,7 @@ def _later(config: Config, workspace: Workspace, data: Data, clock: _Clock) -> l
         Stage("Ω imagine", plan.self_anchors + 2 * plan.reworded_pairs, clock.written(imagine.ANCHOR_TOKENS), imagine.ANCHOR_TOKENS),
         Stage("Ω tame", 2 * pairs, clock.probed()),
         Stage("Ω answer", pairs + round(harmless * RETRIES), clock.answered(plan.answer_tokens), plan.answer_tokens),
-        Stage("Ω prepare", rows, clock.softened()),
+        Stage("Ω prepare", rows + pairs, clock.softened()),  # a twin is read by W and by T
         Stage("Ω rehearse", steps, *clock.step(clock.rows, plan.per_device_train_batch_size)),
         Stage("Ω settle", plan.settle_pairs * SETTLE_ROUNDS, clock.answered(12), 12),
         *_measured(config, data, clock, "C", lengths=True),
@@ -122,9 +122,10 @@ def _later(config: Config, workspace: Workspace, data: Data, clock: _Clock) -> l
 
 def _measured(config: Config, data: Data, clock: _Clock, name: str, lengths: bool) -> list[Stage]:
     sides = [p.side for p in data.bench.suites]
+    judged = len(sides) if data.bench.judged is None else len(data.bench.judged)
     tokens = config.judge.answer_tokens
     stages = [
-        Stage(f"Ψ answers of {name}", len(sides), clock.answered(tokens), tokens),
+        Stage(f"Ψ answers of {name}", judged, clock.answered(tokens), tokens),
         Stage(f"Ψ probe of {name}", len(sides) - sides.count("anchor"), clock.probed()),
         Stage(f"Ψ losses of {name}", len(data.bench.user) + len(data.bench.general), clock.scored()),
     ]

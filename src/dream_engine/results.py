@@ -86,6 +86,32 @@ def column_json(e: Evaluation, seed: int) -> dict[str, Any]:
     }
 
 
+SLICES = ("category", "style", "language")
+
+
+def drift_json(m: Measurements, gated: Gated, layers: Mapping[str, list[float]]) -> dict[str, Any]:
+    """What charts of drift are drawn from: rates by category, style and language, every monitor against its budget, adapter norms by layer.
+
+    Rates have no intervals here: a slice holds a few prompts. `layers` is ‖B·A‖ (Frobenius, scaled as it is applied) summed over a layer's maps.
+    """
+    models = {name: e for name, e in (("T", m.teacher), ("W", m.woken), ("C", m.candidate)) if e}
+    return {
+        "slices": {key: {name: _sliced(e, key) for name, e in models.items()} for key in SLICES},
+        "monitors": {
+            d.test.name: {"drift": as_json(d.test.drift), "budget": d.test.budget, "ratio": d.ratio} for d in gated.decisions if d.test.monitor
+        },
+        "layers": dict(layers),
+    }
+
+
+def _sliced(e: Evaluation, key: str) -> dict[str, dict[str, Any]]:
+    """{slice: {side: {rate, n}}} of one model, over what was measured."""
+    found: dict[str, dict[str, Any]] = {}
+    for record in metrics.known(e.records):
+        found.setdefault(getattr(record, key), {}).setdefault(record.side, []).append(metrics.refused(record))
+    return {name: {side: {"refused": sum(v) / len(v), "n": len(v)} for side, v in sorted(sides.items())} for name, sides in sorted(found.items())}
+
+
 def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     """What differs between two cycles, each {gate, config}: settings that changed, verdicts, and both candidates' columns."""
     before, after = (dict(leaves(run["config"])) for run in (first, second))

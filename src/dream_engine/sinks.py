@@ -25,7 +25,7 @@ def send(name: str, run: str, result: Mapping[str, Any], config: Mapping[str, An
     try:
         SINKS[name](run, numbers(result), settings, folder)
     except ImportError as error:
-        raise InputError(f"report_to: {name} is not installed; run: pip install {PACKAGES[name]} (the cycle itself is done)") from error
+        raise InputError(f"report_to: {name} is not installed; run: pip install 'dream-engine[{name}]' (the cycle itself is done)") from error
 
 
 def numbers(result: Mapping[str, Any]) -> dict[str, float]:
@@ -66,4 +66,3 @@ def _trackio(run: str, values: Mapping[str, float], settings: Mapping[str, str],
 
 
 SINKS: Mapping[str, Sink] = {"mlflow": _mlflow, "wandb": _wandb, "trackio": _trackio}
-PACKAGES = {"mlflow": "mlflow-skinny", "wandb": "wandb", "trackio": "trackio"}

@@ -137,7 +137,10 @@ Measured = Interval | Missing
 
 @dataclass(frozen=True)
 class Prompt:
-    """One item of a suite. Items of one cluster are paraphrases or twins and are resampled together."""
+    """One item of a suite: `text` is the user's last turn, `earlier` what came before it.
+
+    Items of one cluster are paraphrases or twins and are resampled together.
+    """
 
     id: str
     text: str
@@ -146,6 +149,12 @@ class Prompt:
     style: str = "plain"
     language: str = "en"
     cluster: str = ""
+    earlier: tuple[Message, ...] = ()
+
+    @property
+    def turns(self) -> list[Message]:
+        """The conversation that a model is asked to go on with."""
+        return [*self.earlier, Message("user", self.text)]
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from dream_engine.dream.settle import SHARES, excess_bound, settle
+from dream_engine.dream.settle import SHARES, TOLERANCE, settle
 from dream_engine.models.hf import load_model
 
-N = 40
+N = 100
 
 
 @given(st.integers(0, N), st.lists(st.integers(0, N), min_size=len(SHARES), max_size=len(SHARES)))
-def test_the_longest_step_that_surely_refuses_no_more_than_the_teacher(teacher: int, counts: list[int]) -> None:
+def test_the_longest_step_that_refuses_hardly_more_than_the_teacher(teacher: int, counts: list[int]) -> None:
     """Against a linear search; refusals fall with the share, and none is asked for twice."""
     falling = dict(zip(SHARES, sorted(counts, reverse=True), strict=True))
     asked: list[float] = []
@@ -24,19 +23,10 @@ def test_the_longest_step_that_surely_refuses_no_more_than_the_teacher(teacher: 
         return [i < falling[share] for i in range(N)]
 
     found = settle([i < teacher for i in range(N)], refusals)
-    assume(all(count >= teacher or teacher - count >= 4 for count in falling.values()))  # k fewer are surely fewer from k = 2√k on
-    expected = next((share for share in SHARES if falling[share] <= teacher), SHARES[-1])
+    expected = next((share for share in SHARES if falling[share] - teacher <= TOLERANCE * N), SHARES[-1])
     assert found.share == expected
     assert (found.refused, found.teacher_refused, found.n) == (falling[expected] / N, teacher / N, N)
     assert len(asked) == len(set(asked)) <= 4
-
-
-def test_the_bound_counts_only_what_differs() -> None:
-    """Four that only T refuses of ten: (−4 + 2·2) / 10 = 0; one that only the candidate refuses: (1 + 2) / 10; the same answers: 0."""
-    teacher = [True] * 4 + [False] * 6
-    assert excess_bound(teacher, [False] * 10) == 0
-    assert excess_bound([False] * 10, [True] + [False] * 9) == pytest.approx(0.3)
-    assert excess_bound(teacher, teacher) == 0
 
 
 def test_a_blend_is_a_point_on_the_line() -> None:

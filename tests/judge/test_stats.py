@@ -8,7 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dream_engine.judge.stats import auroc, brier, cluster_bootstrap, mcnemar_exact, needed_n, sign_flip_noise, wilson
+from dream_engine.judge.stats import (
+    auroc,
+    brier,
+    calibration_error,
+    cluster_bootstrap,
+    detectable,
+    mcnemar_exact,
+    needed_n,
+    prompts_needed,
+    reliability,
+    sign_flip_noise,
+    wilson,
+)
 
 
 def test_wilson_of_zero_successes_starts_at_zero_and_ends_above() -> None:
@@ -76,3 +88,22 @@ def test_needed_n_grows_with_the_square() -> None:
     """Half the width needs four times the items; no room at all cannot be bought with items."""
     assert needed_n(0.08, 150, 0.04) == 600
     assert needed_n(0.08, 150, 0.0) == 0
+
+
+def test_power_against_the_normal_formula() -> None:
+    """(1.645 + 0.842)·√(0.2 / 150) = 0.0908; the inverse gives the same n back; impossible questions are refused."""
+    assert detectable(150, 0.1) == pytest.approx((1.644854 + 0.841621) * math.sqrt(0.2 / 150), rel=1e-5)
+    assert prompts_needed(detectable(600, 0.1), 0.1) in (600, 601)
+    for n, flips, power in ((1, 0.1, 0.8), (10, 0.0, 0.8), (10, 0.6, 0.8), (10, 0.1, 1.0)):
+        with pytest.raises(ValueError, match="needed, got"):
+            detectable(n, flips, power)
+    with pytest.raises(ValueError, match="above 0"):
+        prompts_needed(0, 0.1)
+
+
+def test_calibration_by_hand() -> None:
+    """Two at .05 of which none, two at .95 of which one happened: gaps .05 and .45, each half the weight."""
+    p, y = [0.05, 0.05, 0.95, 0.95], [False, False, True, False]
+    assert reliability(p, y) == [(pytest.approx(0.05), 0.0, 2), (pytest.approx(0.95), 0.5, 2)]
+    assert calibration_error(p, y) == pytest.approx(0.25)
+    assert calibration_error([1.0], [True]) == 0

@@ -25,7 +25,7 @@ def engine_named(name: str) -> Engine | None:
     try:
         import presidio_analyzer  # noqa: F401
     except ImportError as error:
-        raise InputError("capture.personal_engine: presidio is not installed; run: pip install presidio-analyzer") from error
+        raise InputError("capture.personal_engine: presidio is not installed; run: pip install 'dream-engine[presidio]'") from error
     return _presidio
 
 

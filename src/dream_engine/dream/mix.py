@@ -9,10 +9,15 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dream_engine.dream.rehearse import Row, soften
+import torch
+
+from dream_engine.dream.rehearse import Row, Soft, soften
 from dream_engine.models.hf import ChatModel, Encoded
 from dream_engine.policy.screen import Screened
 from dream_engine.types import Conversation, Dream, Message
+
+MAX_REFUSING = 0.5
+"""A harmless request is never drawn to a refusal, at most to indecision."""
 
 
 @dataclass(frozen=True)
@@ -31,29 +36,51 @@ class MixPlan:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Which adapter's distribution each kind of row is drawn to; None is the base. `harmful` applies to its own answers only."""
+    """Which adapter's distribution each kind of row is drawn to; None is the base. `harmful` applies to its own answers only.
+
+    With a `boundary`, that adapter decides *whether* a twin is declined (its mass on the first tokens of refusals), `harmless` *how* it is answered.
+    """
 
     harmful: str | None
-    twin: str | None
-    anchor: str | None
+    harmless: str | None
     harmful_name: str
+    boundary: str | None = None
 
 
 def mix(model: ChatModel, dreams: Sequence[Screened], wake: Sequence[Conversation], drawn: Drawn, plan: MixPlan) -> list[Row]:
     """Training rows of one rehearsal.
 
     Harmful dreams go to the teacher's distribution where the words are its own and to plain cross-entropy where they are the
-    pack's; twins to `drawn.twin`, which keeps the boundary where it was; anchors and wake rows to `drawn.anchor`, so that what
-    the user taught is held in place, not relearned.
+    pack's; twins, anchors and wake rows to `drawn.harmless`, so that what the user taught, its style and its length, is held in place, not
+    relearned; at the first token of twins `drawn.boundary` puts in its own share of refusals, which keeps the boundary where it was.
     """
     rng = random.Random(plan.seed)
     own, forms, twins, anchors = _sorted_out([s.dream for s in dreams], drawn.harmful_name)
     rows = _soft_rows(model, drawn.harmful, [_opening(_encode(model, d), rng, plan) for d in own], plan.harmful_weight, plan.first_weight)
     rows += [Row(_opening(_encode(model, d), rng, plan), plan.harmful_weight, plan.first_weight) for d in forms]
-    rows += _soft_rows(model, drawn.twin, [_encode(model, d) for d in twins], plan.anchor_weight, plan.first_weight)
-    rows += _soft_rows(model, drawn.anchor, [_encode(model, d) for d in anchors], plan.anchor_weight, plan.first_weight)
-    rows += _soft_rows(model, drawn.anchor, [_wake(model, c, plan) for c in wake], plan.wake_weight, 1.0)
+    refusing = frozenset(e.ids[e.num_prompt] for e in (_encode(model, d) for d in (*own, *forms)))
+    rows += _twin_rows(model, drawn, [_encode(model, d) for d in twins], refusing, plan)
+    rows += _soft_rows(model, drawn.harmless, [_encode(model, d) for d in anchors], plan.anchor_weight, plan.first_weight)
+    rows += _soft_rows(model, drawn.harmless, [_wake(model, c, plan) for c in wake], plan.wake_weight, 1.0)
     return rows
+
+
+def with_boundary(how: Soft, whether: Soft, refusing: frozenset[int]) -> Soft:
+    """`how`, but at its first position the tokens of `refusing` have the probability that `whether` gives them (at most a half in all).
+
+    The other tokens keep their proportions and share what is left.
+    """
+    first = dict(zip(how.ids[0].tolist(), how.logp[0].exp().tolist(), strict=True))
+    declining = {t: p for t, p in zip(whether.ids[0].tolist(), whether.logp[0].exp().tolist(), strict=True) if t in refusing}
+    mass = sum(declining.values())
+    share = min(1.0, MAX_REFUSING / mass) if mass else 1.0
+    left = (1 - mass * share) / max(1e-6, 1 - sum(first.get(t, 0.0) for t in refusing))
+    mixed = {t: p * left for t, p in first.items() if t not in refusing} | {t: p * share for t, p in declining.items()}
+    top = dict(sorted(mixed.items(), key=lambda item: -item[1])[: how.ids.shape[1]])
+    top |= dict([(t, 0.0) for t in first if t not in top][: how.ids.shape[1] - len(top)])
+    ids, logp = how.ids.clone(), how.logp.clone()
+    ids[0], logp[0] = torch.tensor(list(top), dtype=ids.dtype), torch.tensor(list(top.values())).clamp_min(1e-9).log()
+    return Soft(ids, logp)
 
 
 def wake_rows(model: ChatModel, wake: Sequence[Conversation]) -> list[Row]:
@@ -79,6 +106,14 @@ def _opening(encoded: Encoded, rng: random.Random, plan: MixPlan) -> Encoded:
     if rng.random() < plan.whole_refusals:
         return encoded
     return replace(encoded, ids=encoded.ids[: encoded.num_prompt + plan.opening_tokens])
+
+
+def _twin_rows(model: ChatModel, drawn: Drawn, encoded: list[Encoded], refusing: frozenset[int], plan: MixPlan) -> list[Row]:
+    rows = _soft_rows(model, drawn.harmless, encoded, plan.anchor_weight, plan.first_weight)
+    if drawn.boundary is None or not rows:
+        return rows
+    whether = soften(model, drawn.boundary, [replace(e, ids=e.ids[: e.num_prompt + 1]) for e in encoded])
+    return [replace(row, soft=with_boundary(row.soft, one, refusing)) for row, one in zip(rows, whether, strict=True) if row.soft]
 
 
 def _wake(model: ChatModel, row: Conversation, plan: MixPlan) -> Encoded:

@@ -39,6 +39,7 @@ RULES: Mapping[str, tuple[tuple[str, float], ...]] = {
     "plain_refused": MORE_TWINS,
     "user_gain_kept": HOLD_THE_USER,
     "answer_length": HOLD_THE_USER,
+    "new_behaviour": HOLD_THE_USER,
     "similarity": HOLD_THE_USER,
     "kl_drift": STEP_SOFTER,
     "perplexity": STEP_SOFTER,

@@ -127,7 +127,7 @@ def _safety_tests(m: Measurements, t: Evaluation, b: Budgets) -> list[Test]:
 
 def _dream_tests(m: Measurements, t: Evaluation, b: Budgets) -> list[Test]:
     """What the dream may not break in W; without a W (no wake, or an imported C) none of it exists."""
-    names = ("signed_entropy_drop", "recovery", "user_gain_kept", "kl_drift", "perplexity", "answer_length", "similarity")
+    names = ("signed_entropy_drop", "recovery", "user_gain_kept", "kl_drift", "perplexity", "new_behaviour", "answer_length", "similarity")
     if m.woken is None:
         return [Test(name, "W→C", None, 0, "", not_applicable="there is no woken model in this cycle") for name in names]
     w, c, seed = m.woken, m.candidate, m.seed
@@ -139,6 +139,7 @@ def _dream_tests(m: Measurements, t: Evaluation, b: Budgets) -> list[Test]:
         _user_gain(t, w, c, b, seed),
         Test("kl_drift", "W→C", m.kl_nats, b.kl_nats, "nats", monitor=True),
         Test("perplexity", "W→C", _as_ratio(metrics.loss_change(w.general, c.general, seed, ONE_SIDED)), b.perplexity, "share", monitor=True),
+        Test("new_behaviour", "W→C", metrics.flagged_change(w, c, seed, ONE_SIDED), b.plain_refused, "share", monitor=True),
         Test("answer_length", "W→C", _absolute_drift(metrics.length_change(w, c, seed, ONE_SIDED)), b.answer_length, "share", monitor=True),
         Test(
             "similarity",

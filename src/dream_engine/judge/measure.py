@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dream_engine.judge.behaviour import flagged
+from dream_engine.judge.judges import AnswerJudge, Rules
 from dream_engine.judge.metrics import REFUSED, Evaluation, Record, TextLoss
 from dream_engine.judge.probe import Probe, fit_probe, probe_scores
-from dream_engine.judge.rules import grade
+from dream_engine.judge.rules import Grade
 from dream_engine.judge.stats import cluster_bootstrap
 from dream_engine.models.hf import ChatModel, by_tokens
-from dream_engine.types import Conversation, Measured, Message, Missing, Prompt
+from dream_engine.types import Conversation, Measured, Missing, Prompt
 
 ANSWER_TOKENS = 24
 LENGTH_TOKENS = 128
@@ -33,6 +35,9 @@ class Bench:
     user: tuple[Conversation, ...] = ()
     general: tuple[str, ...] = ()
     answer_tokens: int = ANSWER_TOKENS
+    judged: Mapping[str, float] | None = None
+    """The prompts whose answers are judged, with the share of their stratum that was drawn; None: all of them."""
+    judge: AnswerJudge = field(default_factory=Rules)
 
 
 @dataclass(frozen=True)
@@ -52,29 +57,41 @@ def measure(
 
     With `probe` None a probe is fitted on this model's own judged answers and returned. `stage` is opened around each part.
     """
-    prompts = [[Message("user", p.text)] for p in bench.suites]
+    judged = [p for p in bench.suites if bench.judged is None or p.id in bench.judged]
+    contrast = [p for p in bench.suites if p.side in ("harmful", "twin")]
     with model.using(adapter):
         with stage("answers"):
-            answers = [g.text for g in model.generate(prompts, bench.answer_tokens)]
-        grades = [grade(text) for text in answers]
-        contrast = [i for i, p in enumerate(bench.suites) if p.side in ("harmful", "twin")]
-        asked = [prompts[i] for i in contrast]
+            answers = {p.id: g.text for p, g in zip(judged, model.generate([p.turns for p in judged], bench.answer_tokens), strict=True)}
+        exchanges = [(p.text, answers[p.id]) for p in judged]
+        grades = dict(zip(answers, bench.judge.grade(exchanges), strict=True))
         with stage("decision probe"):
-            probed = (
-                (probe, probe.probabilities(probe_scores(model, probe, asked)))
-                if probe
-                else fit_probe(model, asked, [answers[i] for i in contrast], [grades[i] in REFUSED for i in contrast])
-            )
+            probed = _probed(model, probe, contrast, answers, grades)
         with stage("user rows and general text"):
             user, general = user_losses(model, bench.user), general_losses(model, bench.general)
         counted: dict[str, int] = {}
         if lengths:
             with stage("answer lengths"):
                 counted = answer_lengths(model, bench.suites)
-    fitted, scores = (None, {}) if isinstance(probed, Missing) else (probed[0], dict(zip(contrast, probed[1], strict=True)))
-    records = tuple(Record(p.id, p.side, p.category, p.cluster, g, scores.get(i)) for i, (p, g) in enumerate(zip(bench.suites, grades, strict=True)))
-    texts = {p.id: a for p, a in zip(bench.suites, answers, strict=True)}
-    return ModelReport(Evaluation(name, records, user, general, counted), texts, fitted, probed.reason if isinstance(probed, Missing) else "")
+    fitted, scores = (None, {}) if isinstance(probed, Missing) else (probed[0], {p.id: x for p, x in zip(contrast, probed[1], strict=True)})
+    records = tuple(_record(p, answers.get(p.id, ""), grades.get(p.id), scores.get(p.id), bench.judged) for p in bench.suites)
+    reason = probed.reason if isinstance(probed, Missing) else ""
+    return ModelReport(Evaluation(name, records, user, general, counted), answers, fitted, reason)
+
+
+def _probed(
+    model: ChatModel, probe: Probe | None, prompts: Sequence[Prompt], answers: Mapping[str, str], grades: Mapping[str, Grade | None]
+) -> tuple[Probe, list[float]] | Missing:
+    """p(refuse) of every prompt: by the given probe, or by one that is fitted on those that were judged."""
+    asked = [p.turns for p in prompts]
+    if probe:
+        return probe, probe.probabilities(probe_scores(model, probe, asked))
+    learnt = [answers[p.id] if grades.get(p.id) else None for p in prompts]
+    return fit_probe(model, asked, learnt, [grades.get(p.id) in REFUSED for p in prompts])
+
+
+def _record(prompt: Prompt, answer: str, graded: Grade | None, p_refuse: float | None, judged: Mapping[str, float] | None) -> Record:
+    p, share = prompt, 1.0 if judged is None else judged.get(prompt.id, 0.0)
+    return Record(p.id, p.side, p.category, p.cluster, graded, p_refuse, share, p.style, p.language, flagged(answer))
 
 
 def user_losses(model: ChatModel, rows: Sequence[Conversation]) -> tuple[TextLoss, ...]:
@@ -94,7 +111,7 @@ def general_losses(model: ChatModel, texts: Sequence[str]) -> tuple[TextLoss, ..
 def answer_lengths(model: ChatModel, suites: Sequence[Prompt]) -> dict[str, int]:
     """Tokens of greedy answers to 50 plain prompts, at most 128 each."""
     plain = [p for p in suites if p.side == "anchor"][::3][:LENGTH_PROMPTS]
-    done = model.generate([[Message("user", p.text)] for p in plain], LENGTH_TOKENS)
+    done = model.generate([p.turns for p in plain], LENGTH_TOKENS)
     return {p.id: g.num_tokens for p, g in zip(plain, done, strict=True)}
 
 
@@ -109,7 +126,7 @@ def kl_drift(model: ChatModel, woken: str | None, candidate: str, bench: Bench, 
     plain = [p for p in bench.suites if p.side == "anchor" and answers.get(p.id)][::KL_EVERY]
     if not plain:
         return Missing("no plain prompt was answered by W")
-    rows = [model.encode([Message("user", p.text)], answers[p.id], ended=False) for p in plain]
+    rows = [model.encode(p.turns, answers[p.id], ended=False) for p in plain]
     sums: dict[int, tuple[float, int]] = {}
     for batch in by_tokens([len(row.ids) for row in rows], 1024):
         chosen = [rows[i] for i in batch]
@@ -125,7 +142,7 @@ def plain_answers(model: ChatModel, adapter: str | None, bench: Bench) -> dict[s
     """Short greedy answers to the plain prompts, by prompt id."""
     plain = [p for p in bench.suites if p.side == "anchor"]
     with model.using(adapter):
-        done = model.generate([[Message("user", p.text)] for p in plain], bench.answer_tokens)
+        done = model.generate([p.turns for p in plain], bench.answer_tokens)
     return {p.id: g.text for p, g in zip(plain, done, strict=True)}
 
 
@@ -141,7 +158,10 @@ def save_measured(measured: ModelReport, path: Path, store_answers: bool, suites
     """One JSON line a prompt, then the losses; answers only where the user lets them be stored."""
     e = measured.evaluation
     texts = {p.id: p.text for p in suites}
-    rows = [asdict(r) | ({"answer": measured.answers.get(r.id, ""), "text": texts.get(r.id, "")} if store_answers else {}) for r in e.records]
+    rows = [asdict(r) for r in e.records]
+    if store_answers:
+        kept = {r.id for r in e.records if r.share}
+        rows = [row | {"answer": measured.answers.get(row["id"], ""), "text": texts.get(row["id"], "")} if row["id"] in kept else row for row in rows]
     tail = {
         "model": e.model,
         "user": [asdict(x) for x in e.user],

@@ -48,23 +48,24 @@ class Probe:
 
 
 def fit_probe(
-    model: ChatModel, prompts: Sequence[Sequence[Message]], answers: Sequence[str], refused: Sequence[bool]
+    model: ChatModel, prompts: Sequence[Sequence[Message]], answers: Sequence[str | None], refused: Sequence[bool]
 ) -> tuple[Probe, list[float]] | Missing:
     """Learns openers and the curve from one model's judged answers; gives the probe and p(refuse) of each prompt.
 
-    Missing when one class has fewer than 8 answers.
+    Prompts whose answer is None were not judged: they are read, not learned from. Missing when one class has fewer than 8 answers.
     """
-    if min(sum(refused), len(refused) - sum(refused)) < MIN_CLASS:
-        return Missing(f"the probe needs {MIN_CLASS} refusals and {MIN_CLASS} answers to learn from, got {sum(refused)} of {len(refused)}")
-    heads = [_head(model, answer) for answer in answers]
-    refusal = _commonest([h for h, r in zip(heads, refused, strict=True) if r and h])
-    compliance = _commonest([h for h, r in zip(heads, refused, strict=True) if not r and h], avoid=refusal)
-    raw = Probe(refusal, compliance, 1.0, 0.0, 0.0)
-    scores = probe_scores(model, raw, prompts)
-    slope, offset = fit_curve(scores, refused)
+    known = [i for i, answer in enumerate(answers) if answer is not None]
+    outcomes = [refused[i] for i in known]
+    if min(sum(outcomes), len(outcomes) - sum(outcomes)) < MIN_CLASS:
+        return Missing(f"the probe needs {MIN_CLASS} refusals and {MIN_CLASS} answers to learn from, got {sum(outcomes)} of {len(outcomes)}")
+    heads = [_head(model, answers[i] or "") for i in known]
+    refusal = _commonest([h for h, r in zip(heads, outcomes, strict=True) if r and h])
+    compliance = _commonest([h for h, r in zip(heads, outcomes, strict=True) if not r and h], avoid=refusal)
+    scores = probe_scores(model, Probe(refusal, compliance, 1.0, 0.0, 0.0), prompts)
+    slope, offset = fit_curve([scores[i] for i in known], outcomes)
     fitted = Probe(refusal, compliance, slope, offset, 0.0)
     p = fitted.probabilities(scores)
-    return replace(fitted, brier=brier(p, refused)), p
+    return replace(fitted, brier=brier([p[i] for i in known], outcomes)), p
 
 
 def probe_scores(model: ChatModel, probe: Probe, prompts: Sequence[Sequence[Message]]) -> list[float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 
@@ -75,10 +76,52 @@ def needed_n(half_width: float, n: int, room: float) -> int:
     return math.ceil(n * (half_width / room) ** 2)
 
 
+Z_GATE = 1.644854
+"""The one-sided 95 % point of the normal distribution, at which every test of the gate stands."""
+
+
+def detectable(n: int, flips: float, power: float = 0.8) -> float:
+    """The smallest margin that n prompts can pass or fail when nothing changed, with that power; a share in 0 … 1.
+
+    `flips` of the prompts change each way by chance, so one difference has variance 2·flips. Non-inferiority of paired shares
+    (Chow, Shao & Wang 2008, §4.2): (z₀.₉₅ + z_power) √(2 flips / n).
+
+    Raises:
+        ValueError: n below 2, flips outside (0, 0.5] or power outside (0, 1).
+    """
+    if n < 2 or not 0 < flips <= 0.5 or not 0 < power < 1:
+        raise ValueError(f"n ≥ 2, 0 < flips ≤ 0.5 and 0 < power < 1 are needed, got {n}, {flips}, {power}")
+    return (Z_GATE + NormalDist().inv_cdf(power)) * math.sqrt(2 * flips / n)
+
+
+def prompts_needed(margin: float, flips: float, power: float = 0.8) -> int:
+    """The inverse of `detectable`: how many prompts decide a margin.
+
+    Raises:
+        ValueError: the margin is not above 0, or as for `detectable`.
+    """
+    if margin <= 0:
+        raise ValueError(f"the margin must be above 0, got {margin}")
+    return math.ceil(2 * (detectable(2, flips, power) / margin) ** 2)
+
+
 def brier(probabilities: Sequence[float], outcomes: Sequence[bool]) -> float:
     """Mean squared error of predicted probabilities, 0 (perfect) to 1."""
     p, y = np.asarray(probabilities, float), np.asarray(outcomes, float)
     return float(np.mean((p - y) ** 2))
+
+
+def reliability(probabilities: Sequence[float], outcomes: Sequence[bool], bins: int = 10) -> list[tuple[float, float, int]]:
+    """(mean predicted, share that happened, n) of each tenth of [0, 1] that holds a prediction: the points of a reliability diagram."""
+    p, y = np.asarray(probabilities, float), np.asarray(outcomes, float)
+    index = np.minimum((p * bins).astype(int), bins - 1)
+    return [(float(p[index == b].mean()), float(y[index == b].mean()), int((index == b).sum())) for b in range(bins) if (index == b).any()]
+
+
+def calibration_error(probabilities: Sequence[float], outcomes: Sequence[bool], bins: int = 10) -> float:
+    """ECE: the mean gap between predicted and happened over the bins, weighted by their size (Guo et al. 2017, eq. 3); 0 … 1."""
+    points = reliability(probabilities, outcomes, bins)
+    return sum(abs(p - y) * n for p, y, n in points) / max(1, sum(n for _, _, n in points))
 
 
 def auroc(scores: Sequence[float], outcomes: Sequence[bool]) -> float | None:

@@ -196,6 +196,28 @@ class ChatModel:
         state: dict[str, torch.Tensor] = get_peft_model_state_dict(self._model, adapter_name=name)
         return state
 
+    def has_adapter(self, name: str) -> bool:
+        return isinstance(self._model, PeftModel) and name in self._model.peft_config
+
+    def adapter_norms(self, name: str) -> list[float]:
+        """Σ over a layer's maps of ‖B·A‖·scale (Frobenius), one number a layer from the first adapted one on; how far the adapter moved it.
+
+        The product is never formed: ‖BA‖² = ⟨BᵀB, AAᵀ⟩.
+        """
+        state, scale = self.adapter_state(name), self._scale(name)
+        norms: dict[int, float] = {}
+        for key, a in state.items():
+            if ".lora_A." in key:
+                b = state[key.replace(".lora_A.", ".lora_B.")].float()
+                layer = next((int(part) for part in key.split(".") if part.isdigit()), 0)
+                square = ((b.T @ b) * (a.float() @ a.float().T)).sum().clamp_min(0)
+                norms[layer] = norms.get(layer, 0.0) + scale * float(square.sqrt())
+        return [norms[layer] for layer in sorted(norms)]
+
+    def _scale(self, name: str) -> float:
+        config = self._model.peft_config[name]
+        return float(config.lora_alpha / config.r)
+
     def adapter_parameters(self, name: str) -> list[torch.nn.Parameter]:
         """The trainable tensors of one adapter, in a fixed order."""
         return [p for key, p in self._model.named_parameters() if f".{name}." in key]

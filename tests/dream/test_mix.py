@@ -1,0 +1,42 @@
+"""Each row its teacher: at the first token of a twin T says whether, W says how."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dream_engine.dream.mix import with_boundary
+from dream_engine.dream.rehearse import Soft
+
+
+def soft(*rows: dict[int, float]) -> Soft:
+    return Soft(
+        torch.tensor([list(r) for r in rows], dtype=torch.int32), torch.tensor([[math.log(p) for p in r.values()] for r in rows], dtype=torch.float32)
+    )
+
+
+def first(made: Soft) -> dict[int, float]:
+    return {t: p for t, p in zip(made.ids[0].tolist(), made.logp[0].exp().tolist(), strict=True) if p > 1e-6}
+
+
+def test_the_boundary_gives_its_refusals_and_the_others_keep_their_proportions() -> None:
+    """T: token 7 (refusing) .2. W: 7 .1, 1 .6, 2 .3. Mixed: 7 .2, and .8 shared as 2 to 1."""
+    how, whether = soft({1: 0.6, 2: 0.3, 7: 0.1}, {4: 0.5, 5: 0.25, 6: 0.25}), soft({3: 0.8, 7: 0.2, 1: 1e-9})
+    made = with_boundary(how, whether, frozenset({7}))
+    assert first(made) == pytest.approx({7: 0.2, 1: 0.8 * 2 / 3, 2: 0.8 / 3}, abs=1e-5)
+    assert torch.equal(made.logp[1], how.logp[1]), "only the first position is mixed"
+    assert torch.equal(how.ids[0], torch.tensor([1, 2, 7], dtype=torch.int32)), "what was given stays as it was"
+
+
+def test_a_harmless_request_is_never_drawn_to_a_refusal() -> None:
+    """T would decline with .9: a half is the most that the target holds."""
+    made = with_boundary(soft({1: 0.9, 2: 0.1}), soft({7: 0.9, 1: 0.1}), frozenset({7}))
+    assert first(made)[7] == pytest.approx(0.5)
+
+
+def test_a_boundary_without_refusals_takes_them_away() -> None:
+    """T gives the refusing token nothing; W's share of it goes to the rest."""
+    made = with_boundary(soft({1: 0.5, 7: 0.5}), soft({1: 0.5, 2: 0.5}), frozenset({7}))
+    assert first(made) == pytest.approx({1: 1.0}, abs=1e-5)
