@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
-"""Shares of the way from W to the rehearsed adapter, longest first. Half of it is the least that a dream is worth its name."""
+SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+"""Shares of the way from W to the rehearsed adapter, longest first. A short one is right after a wake that took little."""
 
 TOLERANCE = 0.02
 """How many more held-out look-alikes than T the candidate may refuse, as a share: a quarter of the widest budget that a gate gives them."""
@@ -31,7 +31,7 @@ def settle(teacher: Sequence[bool], refusals_at: Callable[[float], Sequence[bool
     """The longest step at which at most two in a hundred more held-out look-alikes are refused than T refuses; else the shortest.
 
     `teacher` says which of them T refuses, `refusals_at(share)` which the candidate at that share does. Bisects, as refusals grow with
-    the share; asks at most four times.
+    the share; asks at most five times.
     """
     asked: dict[int, Sequence[bool]] = {}
 
