@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: setup demo demo-governance test assurance mutation bridges lint types docs bench clean
+.PHONY: setup demo demo-governance test study-quick assurance mutation bridges lint types docs bench clean
 setup: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml constraints.txt
@@ -28,6 +28,11 @@ demo-governance: setup
 
 test: setup
 	$(BIN)/python -m pytest -q
+
+# Four arms on public wake data, one setting, one seed: make study-quick DATA=folder [TEACHER=adapter]; T is commissioned without TEACHER.
+study-quick: setup
+	@test -n "$(DATA)" || { echo "say where the public files are (benchmarks/data.toml): make study-quick DATA=folder"; exit 2; }
+	$(BIN)/python benchmarks/study.py --data-dir $(DATA) $(if $(TEACHER),--teacher $(TEACHER)) --out runs/study-quick
 
 # The promises of docs/assurance.md at their stated N; FUZZ_SECONDS a parser. About an hour.
 assurance: setup

@@ -122,7 +122,16 @@ def config(seed: int, data: Path, folder: Path, overrides: Iterable[str]) -> Con
 
 
 def wake_rows(data: Path, seed: int) -> tuple[list[Any], list[Any]]:
-    """120 + 180 training rows drawn by the seed, 50 + 60 fixed held-out rows; long texts are cut."""
+    """120 + 180 training rows drawn by the seed, 50 + 60 fixed held-out rows."""
+    dolly, roles = sources(data)
+    rng = random.Random(seed)
+    train = rng.sample(dolly[50:], 120) + rng.sample(roles[60:], 180)
+    rng.shuffle(train)
+    return train, dolly[:50] + roles[:60]
+
+
+def sources(data: Path) -> tuple[list[Any], list[Any]]:
+    """All rows of dolly_1k and of gpteacher_roleplay in a fixed order; long texts are cut."""
     with (data / "dolly_1k" / "databricks_dolly_1k.csv").open(encoding="utf-8") as file:
         dolly = [
             chat(f"dolly-{i}", f"{r['context'][:CHARS]}\n\n{r['instruction']}".strip(), r["response"]) for i, r in enumerate(csv.DictReader(file))
@@ -132,10 +141,7 @@ def wake_rows(data: Path, seed: int) -> tuple[list[Any], list[Any]]:
     fixed = random.Random(99)
     fixed.shuffle(dolly)
     fixed.shuffle(roles)
-    rng = random.Random(seed)
-    train = rng.sample(dolly[50:], 120) + rng.sample(roles[60:], 180)
-    rng.shuffle(train)
-    return train, dolly[:50] + roles[:60]
+    return dolly, roles
 
 
 def chat(id: str, question: str, answer: str) -> dict[str, Any]:

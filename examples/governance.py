@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 ROOT = Path("governance-workspace")
 KEY, EXPORT = ROOT / "demo.key", ROOT / "export.txt"
 CONFIG, VERIFIER = HERE / "governance.yaml", HERE.parent / "tools" / "verify_ledger.py"
-AGGRESSIVE = ("--set", "dream.learning_rate=0.0018", "--set", "dream.wake_rows=10")
+AGGRESSIVE = tuple(word for key in ("learning_rate=0.0014", "anchors=4", "wake_rows=0", "self_anchors=0") for word in ("--set", f"dream.{key}"))
 UNSAFE = ("--set", "wake.learning_rate=0.003", "--set", "wake.num_train_epochs=4", "--set", "dream.max_steps=1")
 DECIDE = ("--by", "demo", "--key", str(KEY), "--reason")
 
@@ -43,11 +43,11 @@ def main() -> None:
     dream("sabar", "adjust", "--config", str(CONFIG))
     time.sleep(2)
     dream("sabar", "resume", *DECIDE, "the plan is milder now", "--config", str(CONFIG))
-    title("with the adjusted plan it seals")
-    cycle(3, *AGGRESSIVE, ends=0)
+    title("with the configured plan, made milder by the rules, it seals")
+    cycle(3, ends=0)
     title("an unsafe candidate is held, reviewed, and rejected by a signature")
     cycle(4, *UNSAFE, ends=4)
-    dream("review", held())
+    dream("review", "cycle", held())
     dream("reject", held(), *DECIDE, "it answers harmful requests")
     title("an exported ledger verifies without this program; edited by hand it does not, and the entry is named")
     verify(ends=0)

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from dream_engine.commands import capture, cycles, decisions, dreams, lab, ledger, power, release, results
+from dream_engine.commands import capture, cycles, decisions, dreams, lab, ledger, power, release, results, study
 from dream_engine.errors import DreamError
 
 app = typer.Typer(
@@ -16,7 +16,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Dream Engine: repair what fine-tuning wears away from a chat model's safety, and prove it before it goes live.",
 )
-for part in (cycles, capture, dreams, decisions, release, results, power, ledger, lab):
+for part in (cycles, capture, dreams, decisions, release, results, power, study, ledger, lab):
     app.add_typer(part.app)
 
 INTERRUPTED, INTERNAL, IO = 130, 70, 74

@@ -40,16 +40,16 @@ class Lora(_Strict):
 class Commission(_Strict):
     """Cycle 1: dreams from the policy pack teach the policy."""
 
-    pairs: int = Field(560, ge=8)
+    pairs: int = Field(680, ge=8)
     anchors: int = Field(480, ge=0)
-    self_anchors: int = Field(300, ge=0)
+    self_anchors: int = Field(600, ge=0)
     answer_tokens: int = Field(10, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     num_train_epochs: float = Field(1.0, gt=0)
     per_device_train_batch_size: int = Field(4, ge=1)
     gradient_accumulation_steps: int = Field(1, ge=1)
     ema_decay: float = Field(0.9, ge=0, lt=1)
-    anchor_weight: float = Field(1.4, gt=0)
+    anchor_weight: float = Field(1.2, gt=0)
 
 
 class Capture(_Strict):
@@ -163,9 +163,13 @@ class Judge(_Strict):
 
 
 class Govern(_Strict):
-    """What follows a verdict. The cool-down after a SABAR doubles with every failure in a row."""
+    """What follows a verdict. The cool-down after a SABAR doubles with every failure in a row.
+
+    `while_held` says what may be served while a cycle waits for a person (888_HOLD): the sealed weights, the anchor, or nothing.
+    """
 
     cooldown_seconds: float = Field(300.0, ge=0)
+    while_held: Literal["sealed", "anchor", "none"] = "sealed"
 
 
 class Policy(_Strict):

@@ -233,16 +233,16 @@ class Night:
             self.model.load_weights("W", wake.model, lora.r, lora.lora_alpha, lora.layers_from, self.seed("adapter"))
             return "W"
         self.model.copy_adapter("T", "W")
-        plan = self._fit_plan(wake, "wake")
+        plan = self.fit_plan(wake, "wake")
         if wake.trainer == "trl":
             self._fit_with_trl(plan)
         else:
-            self._fit("Δ wake", "W", lambda: mix.wake_rows(self.model, self.data.wake), plan)
+            self.fit("Δ wake", "W", lambda: mix.wake_rows(self.model, self.data.wake), plan)
         return "W"
 
     def no_drift(self, woken: str) -> bool:
         """Whether W's refusals lie inside the noise of T's: then there is nothing to dream about tonight."""
-        teacher, w = self._report("T"), self._report(woken)
+        teacher, w = self.report("T"), self.report(woken)
         m = budgets.Measurements(w.evaluation, teacher=teacher.evaluation, seed=self.config.seed)
         return budgets.in_noise(m, w.evaluation)
 
@@ -274,7 +274,7 @@ class Night:
         def propose(screen: RequestScreen) -> tuple[list[Scenario], list[Blocked]]:
             pairs = imagine.template_pairs(self.pack, plan.pairs, seed)
             anchors = imagine.template_anchors(self.pack, plan.anchors, seed)
-            anchors += imagine.self_anchors(self.model, None, plan.self_anchors, seed) if plan.self_anchors else []
+            anchors += imagine.self_anchors(self.model, None, self.pack.openings, plan.self_anchors, seed) if plan.self_anchors else []
             screening = screen.screen([s for pair in pairs for s in pair] + anchors)
             return list(screening.kept), list(screening.blocked)
 
@@ -290,7 +290,7 @@ class Night:
             sources, shown = pairs[plan.pairs :], pairs[: plan.pairs]
             written = imagine.self_rewordings(self.model, "T", sources, seed) if sources else []
             anchors = imagine.template_anchors(self.pack, plan.anchors, seed)
-            anchors += imagine.self_anchors(self.model, "T", plan.self_anchors, seed) if plan.self_anchors else []
+            anchors += imagine.self_anchors(self.model, "T", self.pack.openings, plan.self_anchors, seed) if plan.self_anchors else []
             replayed, twisted = self._recalled(seed)
             parents = {harm.id: (harm.text, twin.text) for harm, twin in sources}
             added = imagine.added_pairs(read_added(self.workspace.root), seed)
@@ -339,8 +339,8 @@ class Night:
 
     def _tame(self, woken: str, proposed: Sequence[Scenario]) -> frozenset[str]:
         """Ids of pairs whose two sides W already decides rightly, both with p ≥ 0.95. Void probe: none."""
-        report = self._report(woken)
-        if report.probe is None or metrics.probe_void(self._report("T").evaluation, report.evaluation):
+        report = self.report(woken)
+        if report.probe is None or metrics.probe_void(self.report("T").evaluation, report.evaluation):
             return frozenset()
         pairs = [s for s in proposed if s.side in ("harmful", "twin")]
         with self.model.using(woken):
@@ -364,7 +364,7 @@ class Night:
         plan = self.config.commission
         weights = mix.MixPlan(anchor_weight=plan.anchor_weight, whole_refusals=0.2, seed=self.seed("mix"))
         drawn = mix.Drawn(harmful=None, harmless=None, harmful_name="base")
-        self._fit("Ω rehearse", "T", lambda: mix.mix(self.model, dreams, [], drawn, weights), self._fit_plan(plan, "rehearse", plan.ema_decay))
+        self.fit("Ω rehearse", "T", lambda: mix.mix(self.model, dreams, [], drawn, weights), self.fit_plan(plan, "rehearse", plan.ema_decay))
         return "T"
 
     def _restore(self, woken: str, dreams: Sequence[Screened]) -> None:
@@ -373,9 +373,9 @@ class Night:
         plan = self.config.dream
         weights = mix.MixPlan(plan.first_weight, plan.harmful_weight, plan.anchor_weight, plan.wake_weight, seed=self.seed("mix"))
         drawn = mix.Drawn(harmful="T", harmless=woken, harmful_name="T", boundary="T")
-        fit = self._fit_plan(plan, "rehearse", plan.ema_decay, plan.max_steps)
+        fit = self.fit_plan(plan, "rehearse", plan.ema_decay, plan.max_steps)
         wake = self.data.wake[: plan.wake_rows]
-        self._fit("Ω rehearse", "R", lambda: mix.mix(self.model, dreams, wake, drawn, weights), fit)
+        self.fit("Ω rehearse", "R", lambda: mix.mix(self.model, dreams, wake, drawn, weights), fit)
 
     def _settle(self, woken: str) -> None:
         """C, as far from W towards R as T's own refusals of held-out look-alikes allow; their requests are asked, never trained on."""
@@ -397,7 +397,7 @@ class Night:
         with self.model.using(adapter):
             return [declines(g.text) for g in self.model.generate(asked, SETTLE_TOKENS)]
 
-    def _fit_plan(self, section: Commission | Wake | DreamPlan, stage: str, ema_decay: float = 0.0, max_steps: int = 0) -> RehearsalPlan:
+    def fit_plan(self, section: Commission | Wake | DreamPlan, stage: str, ema_decay: float = 0.0, max_steps: int = 0) -> RehearsalPlan:
         return RehearsalPlan(
             section.learning_rate,
             section.num_train_epochs,
@@ -409,7 +409,7 @@ class Night:
             gradient_checkpointing=self.config.model.gradient_checkpointing,
         )
 
-    def _fit(self, stage: str, adapter: str, rows: Any, plan: RehearsalPlan) -> None:
+    def fit(self, stage: str, adapter: str, rows: Any, plan: RehearsalPlan) -> None:
         """Trains an adapter, or loads it when this run has trained it before. A killed fit goes on from its checkpoint."""
         folder, cost = self.folder / f"adapter-{adapter}", self.folder / f"fit-{adapter}.json"
         if cost.is_file():
@@ -453,9 +453,9 @@ class Night:
     def measure(self, woken: str | None, candidate: str) -> budgets.Measurements:
         """Ψ Everything the gate asks for."""
         if woken is None:
-            c = self._report(candidate, "C")
+            c = self.report(candidate, "C")
             return budgets.Measurements(c.evaluation, base=self._base(), critical=self.pack.critical, seed=self.config.seed)
-        t, w, c = self._report("T"), self._report(woken), self._report(candidate)
+        t, w, c = self.report("T"), self.report(woken), self.report(candidate)
         with self.stage("Ψ measure: KL(W‖C)"):
             kl: Measured = kl_drift(self.model, woken, candidate, self.data.bench, w.answers, self.config.seed)
         return budgets.Measurements(
@@ -472,14 +472,14 @@ class Night:
             return gate(budgets.cycle_tests(alone, limits), "no_drift")
         return gate(budgets.cycle_tests(m, limits))
 
-    def _report(self, adapter: str, name: str = "") -> ModelReport:
+    def report(self, adapter: str, name: str = "") -> ModelReport:
         """The measured report of one adapter, from this run's folder or the workspace's cache when it is there."""
         name = name or adapter
         live = self.workspace.registry.live
         path = self.workspace.evaluation(live, self.data.bench_digest) if name == "T" and live else self.folder / "eval" / f"{name}.jsonl"
         if path.is_file():
             return load_measured(path)
-        probe = None if name in ("T",) or self.commissioning else self._report("T").probe
+        probe = None if name in ("T",) or self.commissioning else self.report("T").probe
         measured = self.measured(adapter, name, probe, lengths=name in ("W", "C") and not self.commissioning)
         save_measured(measured, path, self.config.judge.store_answers, self.data.bench.suites)
         return measured
@@ -516,7 +516,7 @@ class Night:
     def against_sealed(self, live: str) -> tuple[budgets.Measurements, list[Test]]:
         """An adapter judged as C with W = T."""
         self.model.load_adapter("T", self.workspace.registry.verified(live))
-        teacher = self._report("T")
+        teacher = self.report("T")
         candidate = self.measured("C", "C", teacher.probe, lengths=False).evaluation
         anchor = self._anchor(teacher).evaluation
         m = budgets.Measurements(candidate, teacher=teacher.evaluation, anchor=anchor, critical=self.pack.critical, seed=self.config.seed)
@@ -560,6 +560,7 @@ class Night:
         layers = {name: self.model.adapter_norms(adapter) for name, adapter in adapters.items()}
         write_json(self.folder / "drift.json", drift_json(m, gated, layers))
         body = self._entry(gated, table, commissioning) | {"standing": standing, "answers": self._answers(candidate)}
+        body |= {"while_held": self.config.govern.while_held} if verdict.name == "hold" else {}
         entry = release(ledger, self.workspace.registry, verdict, weights, body, self.config.govern.cooldown_seconds)
         return Outcome(self.run_id, self.folder, gated, weights, entry.seq, commissioning)
 

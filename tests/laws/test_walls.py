@@ -32,7 +32,7 @@ def files(package: str) -> list[Path]:
 
 @pytest.mark.parametrize("stage", sorted(STAGES))
 def test_stages_never_import_each_other(stage: str) -> None:
-    """Only cycle.py sees capture, dream and judge together."""
+    """Only cycle.py (and a study, which runs cycles) sees capture, dream and judge together."""
     for path in files(stage):
         for other in STAGES - {stage}:
             assert not any(name.startswith(f"dream_engine.{other}") for name in imports(path)), f"{path} imports {other}"
@@ -54,7 +54,8 @@ def test_only_models_know_transformers_and_peft() -> None:
 @pytest.mark.parametrize(
     "module",
     ["types", "errors", "config", "policy.pack", "policy.screen", "govern.ledger", "govern.registry", "judge.gate",
-     "judge.stats", "judge.metrics", "judge.budgets", "report.page", "cli", "govern.approvals", "govern.sabar", "govern.release",
+     "judge.stats", "judge.metrics", "judge.budgets", "report.page", "cli", 
+     "study.compare", "study.page", "govern.serving", "govern.approvals", "govern.sabar", "govern.release",
      "govern.witness_http"],
 )  # fmt: skip
 def test_light_modules_import_no_torch(module: str) -> None:

@@ -26,6 +26,7 @@ from dream_engine.sinks import send
 
 if TYPE_CHECKING:
     from dream_engine.config import Config
+    from dream_engine.govern.serving import Serving
     from dream_engine.workspace import Workspace
 
 app = typer.Typer()
@@ -141,13 +142,16 @@ def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption =
     """What is live, what waits, and how the last cycles ended."""
     from dream_engine.govern import sabar
     from dream_engine.govern.approvals import open_hold
+    from dream_engine.govern.serving import serving
 
     opened = opened_workspace(workspace, create=False)
     ended = {e.body["run"]: e.body["verdict"] for e in opened.ledger.entries() if e.kind in ("cycle", "promote") and "verdict" in e.body}
     begun = [e.body["run"] for e in opened.ledger.entries("begin")]
     held, stopped = open_hold(opened.ledger), sabar.current(opened.ledger.entries())
+    served = serving(opened.ledger)
     state = {
         "live": opened.registry.live,
+        "serving": {"weights": served.weights, "mode": served.mode, "reason": served.reason} if as_json else _served_text(served),
         "anchor": opened.registry.anchor,
         "held": held.body["run"] if held else None,
         "sabar": f"{stopped.run} ({stopped.state})" if stopped else None,
@@ -158,6 +162,10 @@ def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption =
     }
     lines = [f"{key}: {value if value not in (None, [], {}) else 'none'}" for key, value in state.items() if key != "cycles"]
     show_result(state if as_json else "\n".join([*lines, *(f"cycle {run}: {verdict}" for run, verdict in ended.items())]))
+
+
+def _served_text(served: Serving) -> str:
+    return f"{served.weights[:12] if served.weights else 'nothing'} ({served.mode}: {served.reason})"
 
 
 @app.command()

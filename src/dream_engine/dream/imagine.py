@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
@@ -174,15 +175,23 @@ ANCHOR_TOKENS = 40
 REWORD_TOKENS = 32
 
 
-def self_anchors(model: ChatModel, adapter: str | None, count: int, seed: int) -> list[Scenario]:
-    """Harmless requests that the model writes itself, sampled from the bare beginning of a user turn (after 2406.08464).
+def self_anchors(model: ChatModel, adapter: str | None, openings: Sequence[str], count: int, seed: int) -> list[Scenario]:
+    """Harmless requests that the model writes itself, sampled from the beginning of a user turn and its first words (after 2406.08464).
 
-    Requests that did not end within 40 tokens are dropped, so fewer than `count` come back.
+    The openings take turns. Requests that did not end within 40 tokens are dropped, so fewer than `count` come back.
     """
+    begun = [openings[i % len(openings)] for i in range(count)]
     with model.using(adapter):
-        written = model.continue_ids([model.user_turn_ids()] * count, ANCHOR_TOKENS, temperature=1.0, seed=seed)
-    texts = dict.fromkeys(" ".join(g.text.split()) for g in written if g.ended)
+        before = model.user_turn_ids()
+        written = model.continue_ids([before + model.text_ids(words) for words in begun], ANCHOR_TOKENS, temperature=1.0, seed=seed)
+    texts = dict.fromkeys(_finished(words, g.text) for words, g in zip(begun, written, strict=True) if g.ended)
     return [anchor(text, "self", seed) for text in texts if len(text) > 12]
+
+
+def _finished(opening: str, rest: str) -> str:
+    """Opening and continuation as one line; no space before an apostrophe or a comma."""
+    text = " ".join(f"{opening} {rest}".split())
+    return re.sub(r" (?=[',.?!’])", "", text)
 
 
 def self_rewordings(model: ChatModel, adapter: str | None, pairs: Sequence[Proposed], seed: int) -> list[Scenario]:

@@ -84,6 +84,8 @@ class Pack(_Strict):
     guidance: str
     categories: dict[str, Category]
     anchors: list[str]
+    openings: list[str] = [""]
+    """First words of harmless requests that the model itself finishes; an empty one leaves it all the words."""
     digest: str = ""
 
     @property

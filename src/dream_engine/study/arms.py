@@ -1,0 +1,213 @@
+"""The arms of a study: ways to keep a model safe while it learns, each a small function from one scene to an adapter.
+
+T, W and the night's dreams are the same for all arms of a setting. Arms that replay are given as many trained tokens (positions that carry loss) as
+`ours` used, its wake rows and anchors included; arms that replay nothing are marked, not matched. Sources: docs/metrics.md, "Arms".
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dream_engine.config import DreamPlan, Wake
+from dream_engine.cycle import Night
+from dream_engine.dream import mix
+from dream_engine.dream.rehearse import RehearsalPlan, Row
+from dream_engine.errors import InputError
+from dream_engine.policy.screen import Screened
+from dream_engine.types import Conversation, Message
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What every arm of a setting starts from. `budget` is in trained tokens."""
+
+    night: Night
+    woken: str
+    dreams: Sequence[Screened]
+    curated: Sequence[Conversation]
+    budget: int
+
+    @property
+    def plan(self) -> DreamPlan:
+        return self.night.config.dream
+
+    @property
+    def wake(self) -> Wake:
+        return self.night.config.wake
+
+    def side(self, *sides: str) -> list[Screened]:
+        """The dreams of these sides."""
+        return [d for d in self.dreams if d.dream.scenario.side in sides]
+
+
+@dataclass(frozen=True)
+class Made:
+    """An arm's adapter, whether its tokens are matched to ours, and the guidance it is served with."""
+
+    adapter: str
+    matched: bool
+    guidance: str = ""
+
+
+Arm = Callable[[Scene], Made]
+
+
+# ---- without replay -----------------------------------------------------------------------------------------------------
+
+
+def plain(scene: Scene) -> Made:
+    """W as it is: what a fine-tune does when nobody looks."""
+    return Made(scene.woken, matched=False)
+
+
+def cool_rate(scene: Scene) -> Made:
+    """The wake at a quarter of its rate, averaged (2508.12531): no safety data at all."""
+    cool = scene.wake.model_copy(update={"learning_rate": scene.wake.learning_rate / 4})
+    rows = _plain_rows(scene, scene.night.data.wake)
+    return _from(scene, "T", "cool_rate", rows, scene.night.fit_plan(cool, "wake", 0.9), matched=False)
+
+
+def guided(scene: Scene) -> Made:
+    """Fine-tuned without a safety prompt, served with one (PTST, 2402.18540): W under the pack's guidance."""
+    return Made(scene.woken, matched=False, guidance=scene.night.pack.guidance)
+
+
+def merged(scene: Scene) -> Made:
+    """Half way back from W to T in weight space, after the fact (2503.17239)."""
+    scene.night.model.blend_adapters(scene.woken, "T", 0.5, "arm-merged")
+    return Made("arm-merged", matched=False)
+
+
+# ---- with replay, tokens matched ----------------------------------------------------------------------------------------
+
+
+def experience_replay(scene: Scene) -> Made:
+    """From W: people's own safety pairs and wake rows, half of the tokens each."""
+    half = scene.budget // 2
+    rows = within(_curated_rows(scene), half, 1) + within(_plain_rows(scene, scene.night.data.wake), half, 2)
+    return _from(scene, scene.woken, "experience_replay", rows, _dream_plan(scene))
+
+
+def curated_mix(scene: Scene) -> Made:
+    """From T: the wake with people's safety pairs mixed in (2309.07875)."""
+    rows = _plain_rows(scene, scene.night.data.wake) + within(_curated_rows(scene), scene.budget, 1)
+    return _from(scene, "T", "curated_mix", rows, scene.night.fit_plan(scene.wake, "wake"))
+
+
+def static_dreams(scene: Scene) -> Made:
+    """From T: the wake with self-generated refusals mixed in, no look-alikes, no anchors (GR-SAP-like, 2603.10243)."""
+    rows = _plain_rows(scene, scene.night.data.wake) + within(_hard_rows(scene, scene.side("harmful")), scene.budget, 1)
+    return _from(scene, "T", "static_dreams", rows, scene.night.fit_plan(scene.wake, "wake"))
+
+
+def logit_replay(scene: Scene) -> Made:
+    """From W: every dream drawn to T's distribution (DER on dreams, 2512.10150)."""
+    return _restored(scene, "logit_replay", scene.dreams, mix.Drawn("T", "T", "T"))
+
+
+# ---- ours, and ours with a part taken out -------------------------------------------------------------------------------
+
+
+def ours(scene: Scene) -> Made:
+    """A whole night: pairs in every form, T says whether, W says how, and the step is settled."""
+    return Made(scene.night.rehearse(scene.woken, scene.dreams), matched=True)
+
+
+def without_settling(scene: Scene) -> Made:
+    """The whole way to the rehearsed adapter."""
+    scene.night.rehearse(scene.woken, scene.dreams)
+    return Made("R", matched=True)
+
+
+def without_twins(scene: Scene) -> Made:
+    """No look-alikes: the harmful side and the anchors alone."""
+    return _restored(scene, "without_twins", scene.side("harmful", "anchor"), mix.Drawn("T", scene.woken, "T"))
+
+
+def without_anchor_on_w(scene: Scene) -> Made:
+    """Harmless rows drawn to T instead of W, wake rows to W."""
+    return _restored(scene, "without_anchor_on_w", scene.side("harmful", "twin"), mix.Drawn("T", "T", "T"))
+
+
+def without_kl(scene: Scene) -> Made:
+    """The same answers by cross-entropy instead of distributions."""
+    rows = _hard_rows(scene, scene.dreams) + _plain_rows(scene, scene.night.data.wake[: scene.plan.wake_rows])
+    return _from(scene, scene.woken, "without_kl", within(rows, scene.budget, 1), _dream_plan(scene))
+
+
+def template_only(scene: Scene) -> Made:
+    """No dream that the model wrote itself."""
+    chosen = [d for d in scene.dreams if d.dream.scenario.generator == "template"]
+    return _restored(scene, "template_only", chosen, mix.Drawn("T", scene.woken, "T", boundary="T"))
+
+
+ARMS: Mapping[str, Arm] = {
+    arm.__name__: arm
+    for arm in (
+        plain, cool_rate, guided, merged, experience_replay, curated_mix, static_dreams, logit_replay, ours,
+        without_settling, without_twins, without_anchor_on_w, without_kl, template_only,
+    )
+}  # fmt: skip
+CURATED = frozenset({"experience_replay", "curated_mix"})
+
+
+def arm(name: str) -> Arm:
+    """
+    Raises:
+        InputError: there is no such arm.
+    """
+    if name not in ARMS:
+        raise InputError(f"arm {name!r} is not known; choose among {', '.join(ARMS)}")
+    return ARMS[name]
+
+
+# ---- parts that the arms share ------------------------------------------------------------------------------------------
+
+
+def within(rows: Sequence[Row], tokens: int, seed: int) -> list[Row]:
+    """Shuffled rows up to a number of trained tokens; rows come again when all were used. At least one, if there are any."""
+    chosen: list[Row] = []
+    rng, left = random.Random(seed), tokens
+    while rows and left > 0:
+        for row in rng.sample(list(rows), len(rows)):
+            if left <= 0:
+                break
+            chosen.append(row)
+            left -= row.num_targets
+    return chosen
+
+
+def _plain_rows(scene: Scene, rows: Sequence[Conversation]) -> list[Row]:
+    return mix.wake_rows(scene.night.model, rows)
+
+
+def _curated_rows(scene: Scene) -> list[Row]:
+    return mix.wake_rows(scene.night.model, scene.curated)
+
+
+def _hard_rows(scene: Scene, dreams: Sequence[Screened]) -> list[Row]:
+    """Dreams as text to be repeated."""
+    asked = [(Message("user", d.dream.scenario.text), d.dream) for d in dreams]
+    return [Row(scene.night.model.encode([message], dream.answer, dream.ended)) for message, dream in asked]
+
+
+def _dream_plan(scene: Scene) -> RehearsalPlan:
+    return scene.night.fit_plan(scene.plan, "rehearse", scene.plan.ema_decay)
+
+
+def _restored(scene: Scene, name: str, dreams: Sequence[Screened], drawn: mix.Drawn) -> Made:
+    """From W: dreams and wake rows drawn to whom `drawn` says, at matched tokens."""
+    night = scene.night
+    wake = [] if name == "logit_replay" else night.data.wake[: scene.plan.wake_rows]
+    rows = mix.mix(night.model, dreams, [], drawn, mix.MixPlan(seed=night.seed("mix")))
+    rows += mix.mix(night.model, [], wake, replace(drawn, harmless=scene.woken), mix.MixPlan(seed=night.seed("mix"))) if wake else []
+    return _from(scene, scene.woken, name, within(rows, scene.budget, 1), _dream_plan(scene))
+
+
+def _from(scene: Scene, start: str, name: str, rows: list[Row], plan: RehearsalPlan, matched: bool = True) -> Made:
+    adapter = f"arm-{name}"
+    scene.night.model.copy_adapter(start, adapter)
+    scene.night.fit(name, adapter, lambda: rows, plan)
+    return Made(adapter, matched)

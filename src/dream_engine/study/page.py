@@ -1,0 +1,90 @@
+"""A study's page (one self-contained HTML file), its CSV and its lines of text. Reads results, never models."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
+
+from dream_engine.files import write_whole
+from dream_engine.report.charts import GREEN, GREY, as_svg, available, blank
+from dream_engine.study.compare import PARTS, Line
+from dream_engine.types import Interval, Measured
+
+HEADINGS: Mapping[str, str] = {
+    "harmful_refused": "harmful refused", "over_refusal": "look-alikes refused", "contrast": "contrast balanced accuracy",
+    "plain_refused": "plain refused", "gain_kept": "user's gain kept",
+}  # fmt: skip
+
+
+def write_page(name: str, lines: Sequence[Line], skipped: Sequence[str], out: Path) -> Path:
+    """Writes `study.html` and `study.csv`; returns the page. `skipped` names settings in which too little was lost.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    made = Environment(loader=PackageLoader("dream_engine", "study"), autoescape=select_autoescape())
+    chart = Markup(rates_chart(lines)) if available() else ""
+    text = made.get_template("page.html").render(name=name, headings=HEADINGS, rows=[_row(x) for x in lines], chart=chart, skipped=skipped)
+    write_whole(out / "study.html", text)
+    write_whole(out / "study.csv", as_csv(lines))
+    return out / "study.html"
+
+
+def as_csv(lines: Sequence[Line]) -> str:
+    """One row an arm; what was not measured is an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    numbers = [f"{part}{end}" for part in (*PARTS, "ahead") for end in ("", "_low", "_high")]
+    writer.writerow(["arm", "settings", "matched", "trained_tokens", *numbers, "p_holm"])
+    for x in lines:
+        cells = [cell for measured in (*(x.parts[p] for p in PARTS), x.ahead) for cell in _cells(measured)]
+        writer.writerow([x.arm, x.settings, x.matched, f"{x.trained_tokens:.0f}", *cells, "" if x.p is None else f"{x.p:.4f}"])
+    return text.getvalue()
+
+
+def as_text(lines: Sequence[Line]) -> Iterator[str]:
+    """A heading and one line an arm, for a terminal."""
+    yield f"{'arm':22s} {'tokens':>8s}  " + "  ".join(f"{HEADINGS[p]:24s}" for p in PARTS) + "  ours ahead in contrast"
+    for x in lines:
+        row = _row(x)
+        yield f"{x.arm:22s} {row['tokens']:>8s}  " + "  ".join(f"{cell:24s}" for cell in row["cells"]) + f"  {row['ahead']}"
+
+
+def rates_chart(lines: Sequence[Line]) -> str:
+    """Harmful refused against look-alikes refused, every arm with its intervals; up and to the left is better."""
+    figure, axes = blank(7.0, 5.0)
+    for x in lines:
+        across, up = x.parts["over_refusal"], x.parts["harmful_refused"]
+        if isinstance(across, Interval) and isinstance(up, Interval):
+            color = GREEN if x.arm == "ours" else GREY
+            axes.errorbar([across.value], [up.value], xerr=_spread(across), yerr=_spread(up), fmt="o", color=color, capsize=2, linewidth=1)
+            axes.annotate(x.arm, (across.value, up.value), textcoords="offset points", xytext=(6, 5), fontsize=8)
+    axes.set_xlabel("harmless look-alikes refused (left is better)")
+    axes.set_ylabel("harmful requests refused")
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.05)
+    return as_svg(figure)
+
+
+def _spread(x: Interval) -> list[list[float]]:
+    return [[max(0.0, x.value - x.low)], [max(0.0, x.high - x.value)]]
+
+
+def _row(x: Line) -> dict[str, Any]:
+    ahead = "–" if not isinstance(x.ahead, Interval) or x.p is None else f"{_points(x.ahead)} (p {x.p:.3f})"
+    tokens = f"{x.trained_tokens:.0f}" + ("" if x.matched or x.arm in ("T", "W") else " *")
+    return {"arm": x.arm, "settings": x.settings, "tokens": tokens, "cells": [_points(x.parts[p]) for p in PARTS], "ahead": ahead}
+
+
+def _points(x: Measured) -> str:
+    return f"{100 * x.value:.1f} [{100 * x.low:.1f}, {100 * x.high:.1f}]" if isinstance(x, Interval) else f"– ({x.reason})"
+
+
+def _cells(x: Measured) -> list[str]:
+    return [f"{v:.4f}" for v in (x.value, x.low, x.high)] if isinstance(x, Interval) else ["", "", ""]

@@ -1,0 +1,106 @@
+"""A whole small study on the sandbox model: every arm runs, tokens are matched, a second run reads what is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dream_engine.errors import InputError
+from dream_engine.progress import silent
+from dream_engine.study.arms import ARMS, arm, within
+from dream_engine.study.plan import load_plan
+from dream_engine.study.run import run_study
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+def flat(raw: dict[str, Any], skip: frozenset[str] = frozenset({"data", "heldout", "learning_rate"})) -> list[str]:
+    """A configuration as overrides, without what a study sets itself."""
+    chosen = [(s, k, v) for s, section in raw.items() if isinstance(section, dict) for k, v in section.items() if s != "wake" or k not in skip]
+    return [f"{s}.{k}={json.dumps(v)}" for s, k, v in chosen]
+
+
+@pytest.fixture
+def plan_file(tmp_path: Path, commissioned_root: Path, sandbox_data: Path) -> Path:
+    """A plan of every arm on one wake, the dream made small; curated pairs of the sandbox world."""
+    from conftest import SANDBOX
+
+    pairs = [
+        {"prompt": f"how do i hurt the {who}?", "completion": "i can't help with hurting people."} for who in ("baker", "nurse", "judge", "miner")
+    ]
+    (tmp_path / "curated.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    small = {**SANDBOX, "dream": {**SANDBOX["dream"], "pairs": 60, "anchors": 20, "num_train_epochs": 1}}
+    plan = {
+        "name": "all", "teacher": str(commissioned_root), "arms": list(ARMS), "learning_rates": [9e-4], "seeds": [0], "curated": "curated.jsonl",
+        "wakes": {"shop": {"data": str(sandbox_data / "wake.jsonl"), "heldout": str(sandbox_data / "heldout.jsonl")}}, "settings": flat(small),
+    }  # fmt: skip
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(plan))
+    return path
+
+
+def test_every_arm_runs_at_matched_tokens_and_once_only(plan_file: Path, tmp_path: Path, dream: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each arm leaves one small result; matched ones trained within one row of ours' tokens; a second run trains nothing; the command shows all."""
+    out = tmp_path / "out"
+    plan = load_plan(plan_file)
+    found = {r.arm: r for r in run_study(plan, out, silent)}
+    assert set(found) == {"T", "W", *ARMS}
+    budget = found["ours"].trained_tokens
+    dreams_only = {n: found[n].trained_tokens for n in ("experience_replay", "logit_replay", "without_twins", "without_kl", "template_only")}
+    assert all(budget <= tokens <= 1.15 * budget + 60 for tokens in dreams_only.values()), (budget, dreams_only)
+    assert found["plain"].evaluation.records == found["W"].evaluation.records
+    assert found["guided"].evaluation.records != found["W"].evaluation.records
+    places = list((out / "results").rglob("*.json"))
+    assert all("answer" not in json.loads(p.read_text())["records"][0] for p in places)
+    before = {p: p.stat().st_mtime_ns for p in places}
+    monkeypatch.setattr("dream_engine.study.run.Night.open", lambda *a: pytest.fail("a finished setting was run again"))
+    assert len(run_study(plan, out, silent)) == len(found)
+    assert {p: p.stat().st_mtime_ns for p in places} == before
+    code, text, err = dream("study", str(plan_file), "--out", str(out), "--show", "--threads", "1")
+    assert code == 0, err
+    assert all(name in text for name in ARMS)
+    assert "<script" not in (out / "study.html").read_text()
+    assert (out / "study.csv").read_text().count("\n") == len(ARMS) + 3
+
+
+def test_within_matches_tokens_to_a_row() -> None:
+    """Rows of 3 targets, 10 tokens wanted: four rows (12); more than there are: rows come again; none from nothing."""
+    from dream_engine.dream.rehearse import Row
+    from dream_engine.models.hf import Encoded
+
+    rows = [Row(Encoded((i, 1, 2, 3), 1)) for i in range(3)]
+    assert [len(within(rows, n, 0)) for n in (10, 3, 1, 0)] == [4, 1, 1, 0]
+    assert within([], 10, 0) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: x", "teacher"), ("- 1", "the file"), ("a: [", "not valid YAML"),
+        ("name: x\nteacher: t\narms: []\nwakes: {a: {data: d, heldout: h}}\nlearning_rates: [1]\nseeds: [0]", "arms"),
+    ],
+)  # fmt: skip
+def test_a_plan_that_cannot_be_read_is_named(text: str, said: str, tmp_path: Path) -> None:
+    """Missing keys, no mapping, no YAML, no arms: one sentence with the key."""
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(InputError, match=said):
+        load_plan(tmp_path / "p.yaml")
+
+
+def test_unknown_arms_shards_and_teachers_are_refused(plan_file: Path, dream: Call, tmp_path: Path) -> None:
+    """Exit code 2 and what to do, before anything is trained."""
+    with pytest.raises(InputError, match="choose among"):
+        arm("magic")
+    assert dream("study", str(plan_file), "--shard", "3/2")[0] == 2
+    raw = yaml.safe_load(plan_file.read_text())
+    plan_file.write_text(yaml.safe_dump(raw | {"teacher": "nowhere"}))
+    code, _, err = dream("study", str(plan_file), "--out", str(tmp_path / "o"))
+    assert (code, "is no workspace" in err) == (2, True), err
+    plan_file.write_text(yaml.safe_dump(raw | {"curated": None}))
+    code, _, err = dream("study", str(plan_file), "--out", str(tmp_path / "o"))
+    assert (code, "need 'curated'" in err) == (2, True), err
