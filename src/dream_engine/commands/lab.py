@@ -53,6 +53,42 @@ def lab_run(
     typer.echo("\n".join(lines(runs)))
 
 
+@lab_app.command("text")
+def lab_text(
+    tables: Annotated[
+        list[Path] | None,
+        typer.Argument(help="CSV files with text,label[,split], a context each, in order; without any the policy pack's text."),
+    ] = None,
+    methods: Annotated[
+        list[str] | None, typer.Option("--method", help="Beside none and joint; without any: er dgr+distill generator-each bi-r.")
+    ] = None,
+    scenario: Annotated[
+        Incremental, typer.Option(help="task: a label among the context's own; class: among all so far, for texts that belong to one context only.")
+    ] = Incremental.task,
+    seeds: Annotated[int, typer.Option(min=1)] = 1,
+    iterations: Annotated[int, typer.Option(min=1, help="Steps a context.")] = 500,
+    hidden: Annotated[int, typer.Option(min=1)] = 400,
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+    rows: Annotated[Path, typer.Option(help="Where the runs are kept; runs that are in it are not run again.")] = Path("runs/lab-text.jsonl"),
+) -> None:
+    """Safety text: unsafe or not, then other tasks; macro F1 of each context after each."""
+    import torch
+
+    from dream_engine.lab.learners import class_mean_f1
+    from dream_engine.lab.methods import Plan
+    from dream_engine.lab.table import by_context, lines, run_all
+    from dream_engine.lab.text import own_tables, read_table, text_stream
+    from dream_engine.policy.pack import load_pack
+
+    torch.set_num_threads(threads)
+    read = [read_table(path) for path in tables] if tables else own_tables(load_pack(), 900, 0)
+    stream, plan = text_stream(read, scenario.value), Plan(iterations=iterations, hidden=hidden)
+    source = "\n".join(f"{path.resolve()} {path.stat().st_size}" for path in tables or []) or "policy pack"
+    names = methods or ["er", "dgr+distill", "generator-each", "bi-r"]
+    runs = run_all(stream, names, range(seeds), plan, rows, source, lambda text: typer.echo(text, err=True), class_mean_f1)
+    typer.echo("\n".join(["macro F1", *lines(runs), "", *by_context(runs, [c.name for c in stream.contexts])]))
+
+
 @lab_app.command("demo")
 def lab_demo(
     folder: Annotated[Path, typer.Option("--out", help="Where the page and the runs go.")] = Path("runs/lab-demo"),

@@ -184,11 +184,11 @@ def self_anchors(model: ChatModel, adapter: str | None, openings: Sequence[str],
     with model.using(adapter):
         before = model.user_turn_ids()
         written = model.continue_ids([before + model.text_ids(words) for words in begun], ANCHOR_TOKENS, temperature=1.0, seed=seed)
-    texts = dict.fromkeys(_finished(words, g.text) for words, g in zip(begun, written, strict=True) if g.ended)
+    texts = dict.fromkeys(joined(words, g.text) for words, g in zip(begun, written, strict=True) if g.ended)
     return [anchor(text, "self", seed) for text in texts if len(text) > 12]
 
 
-def _finished(opening: str, rest: str) -> str:
+def joined(opening: str, rest: str) -> str:
     """Opening and continuation as one line; no space before an apostrophe or a comma."""
     text = " ".join(f"{opening} {rest}".split())
     return re.sub(r" (?=[',.?!’])", "", text)

@@ -15,9 +15,11 @@ from torch import Tensor
 
 from dream_engine.lab.batch import Batch
 from dream_engine.lab.data import Context, Examples, Stream
+from dream_engine.lab.metrics import macro_f1
 from dream_engine.lab.nets import VAE, Classifier, FeedbackNet, log_normal, masked, pixel_loss
 from dream_engine.lab.penalty import Free, Penalty
 from dream_engine.lab.replay import Past, Replay
+from dream_engine.types import Missing
 
 
 class Learner(Protocol):
@@ -183,4 +185,11 @@ def accuracy(learner: Learner, context: Context, visible: Tensor) -> float:
     return float((chosen == context.test.y).float().mean())
 
 
-__all__ = ["FeedbackLearner", "Free", "GenerativeClassifier", "Learner", "Rehearser", "accuracy", "log_likelihood", "products"]
+def class_mean_f1(learner: Learner, context: Context, visible: Tensor) -> float:
+    """Macro F1 of the context's test examples among the visible units; for labels of very different frequency."""
+    chosen = masked(learner.scores(context.test.x), visible).argmax(1)
+    found = macro_f1(chosen.tolist(), context.test.y.tolist())
+    return 0.0 if isinstance(found, Missing) else found
+
+
+__all__ = ["FeedbackLearner", "Free", "GenerativeClassifier", "Learner", "Rehearser", "accuracy", "class_mean_f1", "log_likelihood", "products"]

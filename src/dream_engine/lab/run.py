@@ -12,18 +12,20 @@ from dataclasses import dataclass
 
 import torch
 
-from dream_engine.lab.data import Examples, Stream, batches
+from dream_engine.lab.data import Context, Examples, Stream, batches
 from dream_engine.lab.learners import Learner, accuracy
 from dream_engine.lab.methods import Plan, method
 from dream_engine.types import derive_seed
 
 Report = Callable[[int, int], None]
+Score = Callable[[Learner, Context, torch.Tensor], float]
+"""How a learner does on a context's test among the visible units, 0 … 1: accuracy, or macro F1 where labels are skewed."""
 REPORT_EVERY = 100
 
 
 @dataclass(frozen=True)
 class Run:
-    """`matrix[i][j]`: accuracy on context j after learning context i, contexts not yet met included; `untrained`: before any.
+    """`matrix[i][j]`: accuracy (or another score) on context j after learning context i, contexts not yet met included; `untrained`: before any.
 
     Seconds are of training alone, tests left out.
     """
@@ -42,7 +44,7 @@ def quiet(done: int, total: int) -> None:
     """Reports nothing."""
 
 
-def learn(stream: Stream, name: str, plan: Plan, seed: int, report: Report = quiet) -> tuple[Run, Learner]:
+def learn(stream: Stream, name: str, plan: Plan, seed: int, report: Report = quiet, score: Score = accuracy) -> tuple[Run, Learner]:
     """Builds the method, learns every context, and tests on all after each.
 
     Raises:
@@ -50,7 +52,7 @@ def learn(stream: Stream, name: str, plan: Plan, seed: int, report: Report = qui
     """
     learner = method(name)(stream, plan, derive_seed(seed, "lab", 0))
     rng = torch.Generator().manual_seed(derive_seed(seed, "lab-batches", 0))
-    untrained, matrix, total, watch = tested(learner, stream, 0), [], plan.iterations * len(stream.contexts), Stopwatch()
+    untrained, matrix, total, watch = tested(learner, stream, 0, score), [], plan.iterations * len(stream.contexts), Stopwatch()
     for number, context in enumerate(stream.contexts, 1):
         source = batches(everything(stream, number) if name == "joint" else context.train, plan.batch, rng)
         with watch:
@@ -60,14 +62,14 @@ def learn(stream: Stream, name: str, plan: Plan, seed: int, report: Report = qui
                 if index % REPORT_EVERY == 0:
                     report((number - 1) * plan.iterations + index, total)
             learner.end(context)
-        matrix.append(tested(learner, stream, number))
+        matrix.append(tested(learner, stream, number, score))
     report(total, total)
     return Run(name, stream.scenario, seed, untrained, tuple(matrix), total, watch.wall, watch.cpu), learner
 
 
-def tested(learner: Learner, stream: Stream, known: int) -> tuple[float, ...]:
-    """Accuracy on every context while `known` are known."""
-    return tuple(accuracy(learner, c, stream.tested(j, known)) for j, c in enumerate(stream.contexts, 1))
+def tested(learner: Learner, stream: Stream, known: int, score: Score) -> tuple[float, ...]:
+    """The score on every context while `known` are known."""
+    return tuple(score(learner, c, stream.tested(j, known)) for j, c in enumerate(stream.contexts, 1))
 
 
 def everything(stream: Stream, number: int) -> Examples:

@@ -15,15 +15,18 @@ from dream_engine.errors import InputError
 from dream_engine.files import read_jsonl, write_jsonl
 from dream_engine.lab import metrics
 from dream_engine.lab.data import Stream
+from dream_engine.lab.learners import accuracy
 from dream_engine.lab.methods import Plan, method
-from dream_engine.lab.run import Run, learn
+from dream_engine.lab.run import Run, Score, learn
 from dream_engine.types import Measured, Missing, digest
 
 BOUNDS = ("none", "joint")
 Notice = Callable[[str], None]
 
 
-def run_all(stream: Stream, names: Sequence[str], seeds: Sequence[int], plan: Plan, rows: Path, source: str, notice: Notice) -> list[Run]:
+def run_all(
+    stream: Stream, names: Sequence[str], seeds: Sequence[int], plan: Plan, rows: Path, source: str, notice: Notice, score: Score = accuracy
+) -> list[Run]:
     """Every method on every seed; what `rows` already holds for this plan and data is not run again.
 
     Raises:
@@ -32,14 +35,14 @@ def run_all(stream: Stream, names: Sequence[str], seeds: Sequence[int], plan: Pl
     wanted = list(dict.fromkeys([*BOUNDS, *names]))
     for name in wanted:
         method(name)
-    setting = digest([asdict(plan), stream.scenario, len(stream.contexts), source])[:16]
+    setting = digest([asdict(plan), stream.scenario, len(stream.contexts), source, *([] if score is accuracy else [score.__name__])])[:16]
     kept = _read(rows)
     for name in wanted:
         for seed in seeds:
             if any((r["setting"], r["run"]["method"], r["run"]["seed"]) == (setting, name, seed) for r in kept):
                 continue
             notice(f"{name}, seed {seed} ...")
-            run, _ = learn(stream, name, plan, seed)
+            run, _ = learn(stream, name, plan, seed, score=score)
             kept.append({"setting": setting, "run": asdict(run)})
             write_jsonl(rows, kept)
     mine = [Run(**r["run"]) for r in kept if r["setting"] == setting]
@@ -67,6 +70,15 @@ def lines(runs: Sequence[Run]) -> Iterator[str]:
         cost = sum(r.cpu_seconds for r in mine) / len(mine)
         forgotten, kept = (_mean([of(r.matrix) for r in mine]) for of in (metrics.forgetting, metrics.retention))
         yield f"{name:22s} {_shown(accuracy):26s} {forgotten:12s} {kept:12s} {cost:.0f}"
+
+
+def by_context(runs: Sequence[Run], names: Sequence[str]) -> Iterator[str]:
+    """One line a method: the score on each context at the end, mean over seeds with its 95 % interval."""
+    yield f"{'at the end, on':22s} " + "  ".join(f"{name:28s}" for name in names)
+    for method_name in dict.fromkeys(run.method for run in runs):
+        ends = [run.matrix[-1] for run in runs if run.method == method_name]
+        cells = [_shown(metrics.over_seeds([end[i] for end in ends])) for i in range(len(names))]
+        yield f"{method_name:22s} " + "  ".join(f"{cell:28s}" for cell in cells)
 
 
 def _mean(values: Sequence[float | Missing]) -> str:
