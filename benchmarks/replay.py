@@ -48,9 +48,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--teacher", type=Path)
     parser.add_argument("--development-sets", action="store_true", help="also ask the public sets that served as development data")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     options = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(options.threads)
     overrides = [f"wake.learning_rate={options.wake_learning_rate}", "wake.per_device_train_batch_size=1", *options.overrides]
     teacher = options.workspace / "T"
     if options.teacher:

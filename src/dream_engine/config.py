@@ -111,7 +111,7 @@ class DreamPlan(_Strict):
     gradient_accumulation_steps: int = Field(1, ge=1)
     ema_decay: float = Field(0.9, ge=0, lt=1)
     first_weight: float = Field(2.0, gt=0)
-    harmful_weight: float = Field(1.0, gt=0)
+    harmful_weight: float = Field(3.0, gt=0)
     anchor_weight: float = Field(1.0, gt=0)
     wake_weight: float = Field(1.0, gt=0)
     max_steps: int = Field(0, ge=0)

@@ -276,7 +276,7 @@ def _batches(rows: Sequence[Row], plan: RehearsalPlan) -> Iterable[list[Row]]:
 
 
 def _position_weights(row: Row, device: torch.device) -> torch.Tensor:
-    weights = torch.full((row.num_targets,), row.weight, device=device)
+    weights = torch.full((row.num_targets,), float(row.weight), device=device)
     weights[:FIRST] *= row.first_weight
     return weights
 
