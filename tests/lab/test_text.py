@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,19 @@ def test_own_text_is_learned_and_forgotten() -> None:
         ends[name] = run.matrix[-1][0]
     assert ends["joint"] > 0.7
     assert ends["none"] < ends["joint"] - 0.1
+
+
+def test_the_command_shows_each_context_at_the_end(tmp_path: Path, dream: Callable[..., tuple[int, str, str]]) -> None:
+    """Two tables of one's own, the bounds always among the rows; a file that is none ends in one line and exit code 2."""
+    for name, word in (("a", "cat"), ("b", "sky")):
+        rows = "".join(f"{word} {n} {label},{label}\n" for n in range(40) for label in ("x" + name, "y" + name))
+        (tmp_path / f"{name}.csv").write_text("text,label\n" + rows)
+    sizes = ("--iterations", "5", "--hidden", "8", "--threads", "1", "--method", "er", "--rows", str(tmp_path / "rows.jsonl"))
+    code, out, err = dream("lab", "text", str(tmp_path / "a.csv"), str(tmp_path / "b.csv"), *sizes)
+    assert code == 0, err
+    assert all(name in out for name in ("none", "joint", "er", "at the end, on", "macro F1"))
+    code, _, err = dream("lab", "text", str(tmp_path / "nowhere.csv"), *sizes)
+    assert (code, "nowhere.csv cannot be read" in err) == (2, True), err
 
 
 def test_domain_incremental_text_is_refused() -> None:
