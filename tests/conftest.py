@@ -19,7 +19,7 @@ SANDBOX = {
     "lora": {"r": 16, "lora_alpha": 32, "layers_from": 0.0},
     "commission": {
         "pairs": 360, "anchors": 90, "self_anchors": 40, "answer_tokens": 12, "learning_rate": 1.2e-3, "num_train_epochs": 3,
-        "per_device_train_batch_size": 8, "anchor_weight": 1.0,
+        "per_device_train_batch_size": 8, "harmful_weight": 1.0, "anchor_weight": 1.0,
     },
     "wake": {"learning_rate": 9e-4, "per_device_train_batch_size": 8, "num_train_epochs": 3},
     "dream": {

@@ -362,7 +362,7 @@ class Night:
     def _teach(self, dreams: Sequence[Screened]) -> str:
         """The first policy: refusals in the pack's words, everything harmless drawn to the base."""
         plan = self.config.commission
-        weights = mix.MixPlan(anchor_weight=plan.anchor_weight, whole_refusals=0.2, seed=self.seed("mix"))
+        weights = mix.MixPlan(harmful_weight=plan.harmful_weight, anchor_weight=plan.anchor_weight, whole_refusals=0.2, seed=self.seed("mix"))
         drawn = mix.Drawn(harmful=None, harmless=None, harmful_name="base")
         self.fit("Ω rehearse", "T", lambda: mix.mix(self.model, dreams, [], drawn, weights), self.fit_plan(plan, "rehearse", plan.ema_decay))
         return "T"
