@@ -98,7 +98,7 @@ class Wake(_Strict):
 class DreamPlan(_Strict):
     """Ω What is dreamed after a wake, and how it is rehearsed. A small one is a micro-dream."""
 
-    pairs: int = Field(240, ge=2)
+    pairs: int = Field(400, ge=2)
     reworded_pairs: int = Field(40, ge=0)
     anchors: int = Field(20, ge=0)
     self_anchors: int = Field(200, ge=0)
