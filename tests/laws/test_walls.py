@@ -54,7 +54,7 @@ def test_only_models_know_transformers_and_peft() -> None:
 @pytest.mark.parametrize(
     "module",
     ["types", "errors", "config", "policy.pack", "policy.screen", "govern.ledger", "govern.registry", "judge.gate",
-     "judge.stats", "judge.metrics", "judge.budgets", "report.page", "cli", 
+     "judge.stats", "judge.metrics", "judge.budgets", "report.page", "cli",
      "study.compare", "study.page", "govern.serving", "govern.approvals", "govern.sabar", "govern.release",
      "govern.witness_http"],
 )  # fmt: skip

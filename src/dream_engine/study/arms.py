@@ -104,7 +104,7 @@ def static_dreams(scene: Scene) -> Made:
 
 def logit_replay(scene: Scene) -> Made:
     """From W: every dream drawn to T's distribution (DER on dreams, 2512.10150)."""
-    return _restored(scene, "logit_replay", scene.dreams, mix.Drawn("T", "T", "T"))
+    return _restored(scene, "logit_replay", scene.dreams, mix.Drawn("T", "T", "T"), wake_rows=0)
 
 
 # ---- ours, and ours with a part taken out -------------------------------------------------------------------------------
@@ -197,12 +197,12 @@ def _dream_plan(scene: Scene) -> RehearsalPlan:
     return scene.night.fit_plan(scene.plan, "rehearse", scene.plan.ema_decay)
 
 
-def _restored(scene: Scene, name: str, dreams: Sequence[Screened], drawn: mix.Drawn) -> Made:
-    """From W: dreams and wake rows drawn to whom `drawn` says, at matched tokens."""
-    night = scene.night
-    wake = [] if name == "logit_replay" else night.data.wake[: scene.plan.wake_rows]
-    rows = mix.mix(night.model, dreams, [], drawn, mix.MixPlan(seed=night.seed("mix")))
-    rows += mix.mix(night.model, [], wake, replace(drawn, harmless=scene.woken), mix.MixPlan(seed=night.seed("mix"))) if wake else []
+def _restored(scene: Scene, name: str, dreams: Sequence[Screened], drawn: mix.Drawn, wake_rows: int | None = None) -> Made:
+    """From W: dreams drawn to whom `drawn` says and wake rows (the plan's number, unless given) to W, at matched tokens."""
+    night, plan = scene.night, mix.MixPlan(seed=scene.night.seed("mix"))
+    wake = night.data.wake[: scene.plan.wake_rows if wake_rows is None else wake_rows]
+    rows = mix.mix(night.model, dreams, [], drawn, plan)
+    rows += mix.mix(night.model, [], wake, replace(drawn, harmless=scene.woken), plan)
     return _from(scene, scene.woken, name, within(rows, scene.budget, 1), _dream_plan(scene))
 
 
