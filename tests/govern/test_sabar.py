@@ -165,7 +165,7 @@ def test_a_setting_is_changed_once_a_failure(failing: list[str]) -> None:
 
 def test_scaling_rounds_whole_numbers_up_and_refuses_what_is_no_setting() -> None:
     """240 pairs times 1.5 are 360; 5 anchors times 1.5 are 8; an unknown key is named."""
-    assert scaled(Config(), [("dream.pairs", 1.5)]).dream.pairs == 360
+    assert scaled(Config.model_validate({"dream": {"pairs": 240}}), [("dream.pairs", 1.5)]).dream.pairs == 360
     assert scaled(Config.model_validate({"dream": {"anchors": 5}}), [("dream.anchors", 1.5)]).dream.anchors == 8
     with pytest.raises(InputError, match=r"dream\.nothing"):
         scaled(Config(), [("dream.nothing", 2.0)])
