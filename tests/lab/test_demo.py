@@ -9,13 +9,14 @@ import pytest
 from dream_engine.lab.data import read_digits, split_stream
 from dream_engine.lab.demo import MODES, demo, night_stream, wrong_verdicts
 from dream_engine.lab.page import write_page
+from dream_engine.progress import silent
 
 
 @pytest.mark.timeout(600)
 def test_the_demo_judges_spoiled_nights_rightly(tmp_path: Path) -> None:
     """Noise, bias, too little training, imbalance and too strong a replay are never sealed; the page is self-contained and names each night."""
     train, test = read_digits(0)
-    done = demo(split_stream(train, test, "class", 5), night_stream(train, test), tmp_path, 0, lambda text: None)
+    done = demo(split_stream(train, test, "class", 5), night_stream(train, test), tmp_path, 0, silent)
     assert wrong_verdicts(done.nights) == []
     assert {run.method for run in done.runs} == {"none", "joint", "er", "dgr+distill", "bi-r"}
     page = write_page(done, tmp_path / "lab.html").read_text()

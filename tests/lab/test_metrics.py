@@ -55,3 +55,16 @@ def test_over_seeds_is_students_interval() -> None:
 def test_macro_f1_weighs_the_rare_class_alike() -> None:
     """Nine of class 0, one of class 1, all called 0: F1 18/19 and 0."""
     assert metrics.macro_f1([0] * 10, [0] * 9 + [1]) == pytest.approx(9 / 19)
+
+
+def test_overlap_by_hand() -> None:
+    """Two contexts at a right angle overlap by 0, the same direction by 1; three contexts are the mean of their pairs; one is missing."""
+    assert metrics.overlap([[1.0, 0.0], [0.0, 2.0]]) == 0
+    assert metrics.overlap([[1.0, 1.0], [3.0, 3.0]]) == pytest.approx(1)
+    assert metrics.overlap([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]) == pytest.approx(2 * math.sqrt(0.5) / 3)
+    assert isinstance(metrics.overlap([[1.0]]), Missing)
+
+
+def test_initial_accuracy_is_the_diagonal() -> None:
+    """Right after learning each context: (0.9 + 0.7) / 2."""
+    assert metrics.initial_accuracy([[0.9, 0.1], [0.2, 0.7]]) == pytest.approx(0.8)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from dream_engine.commands.shared import progress
+
 app = typer.Typer()
 lab_app = typer.Typer(no_args_is_help=True, help="Experiment 1: replay against forgetting, on a small network.")
 app.add_typer(lab_app, name="lab")
@@ -28,29 +30,55 @@ def lab_run(
     ] = None,
     data: Annotated[Path | None, typer.Option("--data-dir", help="Folder with MNIST's four IDX files; scikit-learn's digits without it.")] = None,
     scenario: Annotated[Incremental, typer.Option(help="What is told and what must be told apart.")] = Incremental.class_,
-    contexts: Annotated[int, typer.Option(min=1, help="Into how many contexts the classes are split.")] = 5,
+    permuted: Annotated[bool, typer.Option("--permuted", help="All classes in every context, the pixels in an order of its own.")] = False,
+    contexts: Annotated[int | None, typer.Option(min=1, help="How many contexts; 5, permuted 10.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to this number less one.")] = 1,
-    iterations: Annotated[int, typer.Option(min=1, help="Steps a context.")] = 2000,
-    hidden: Annotated[int, typer.Option(min=1, help="Hidden units a layer.")] = 400,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Steps a context; 2000, permuted 5000.")] = None,
+    hidden: Annotated[int | None, typer.Option(min=1, help="Hidden units a layer; 400, permuted 1000.")] = None,
     bf16: Annotated[bool, typer.Option("--bf16", help="Matrix products in bfloat16.")] = False,
     threads: Annotated[int, typer.Option(min=1)] = 2,
-    rows: Annotated[Path, typer.Option(help="Where the runs are kept; runs that are in it are not run again.")] = Path("runs/lab.jsonl"),
+    rows: Annotated[Path, typer.Option(help="Where the runs are kept, and a page beside them; runs that are in it are not run again.")] = Path(
+        "runs/lab.jsonl"
+    ),
 ) -> None:
     """Learn the contexts one after the other with each method, and show what was kept."""
+    from dataclasses import replace
+
     import torch
 
-    from dream_engine.lab.data import read_digits, read_mnist, split_stream
-    from dream_engine.lab.methods import Plan
+    from dream_engine.lab.data import content_digest, permuted_stream, read_digits, read_mnist, split_stream
+    from dream_engine.lab.methods import PERMUTED_PLAN, Plan
+    from dream_engine.lab.page import write_runs
+    from dream_engine.lab.published import compared
     from dream_engine.lab.table import lines, run_all
+    from dream_engine.report.charts import available
 
     torch.set_num_threads(threads)
-    train, test = read_mnist(data) if data else read_digits(0)
-    stream = split_stream(train, test, scenario.value, contexts)
-    plan = Plan(iterations=iterations, hidden=hidden, bf16=bf16)
-    names = methods or ["er", "dgr", "dgr+distill", "bi-r"]
-    source = str(data.resolve()) if data else "digits"
-    runs = run_all(stream, names, range(seeds), plan, rows, source, lambda text: typer.echo(text, err=True))
+    train, test = read_mnist(data, pad=2 if permuted else 0) if data else read_digits(0)
+    count = contexts or (10 if permuted else 5)
+    stream = permuted_stream(train, test, scenario.value, count, 0) if permuted else split_stream(train, test, scenario.value, count)
+    plan = PERMUTED_PLAN if permuted else Plan()
+    plan = replace(plan, iterations=iterations or plan.iterations, hidden=hidden or plan.hidden, bf16=bf16)
+    source = f"{'permuted' if permuted else 'split'} {'mnist' if data else 'digits'}"
+    with progress(quiet=False) as show:
+        runs = run_all(
+            stream, methods or ["er", "dgr", "dgr+distill", "bi-r"], range(seeds), plan, rows, source, show, version=content_digest(train, test)
+        )
     typer.echo("\n".join(lines(runs)))
+    if data:
+        typer.echo("\n" + "\n".join(compared(source, runs)))
+    page = write_runs(f"{source}, {scenario.value} incremental", runs, rows.with_suffix(".html")) if available() else "none without matplotlib"
+    typer.echo(f"\npage: {page}")
+
+
+@lab_app.command("table")
+def lab_table(
+    rows: Annotated[Path, typer.Argument(help="A file of runs that 'dream lab run' keeps.")] = Path("runs/lab.jsonl"),
+) -> None:
+    """Published, ours with its interval, and whether that is a reproduction; for every setting in the file."""
+    from dream_engine.lab.table import comparisons
+
+    typer.echo("\n".join(comparisons(rows)))
 
 
 @lab_app.command("text")
@@ -85,7 +113,8 @@ def lab_text(
     stream, plan = text_stream(read, scenario.value), Plan(iterations=iterations, hidden=hidden)
     source = "\n".join(f"{path.resolve()} {path.stat().st_size}" for path in tables or []) or "policy pack"
     names = methods or ["er", "dgr+distill", "generator-each", "bi-r"]
-    runs = run_all(stream, names, range(seeds), plan, rows, source, lambda text: typer.echo(text, err=True), class_mean_f1)
+    with progress(quiet=False) as show:
+        runs = run_all(stream, names, range(seeds), plan, rows, "text", show, class_mean_f1, source)
     typer.echo("\n".join(["macro F1", *lines(runs), "", *by_context(runs, [c.name for c in stream.contexts])]))
 
 
@@ -105,7 +134,8 @@ def lab_demo(
 
     torch.set_num_threads(threads)
     train, test = read_digits(seed)
-    done = demo(split_stream(train, test, "class", 5), night_stream(train, test), folder, seed, lambda text: typer.echo(text, err=True))
+    with progress(quiet=False) as show:
+        done = demo(split_stream(train, test, "class", 5), night_stream(train, test), folder, seed, show)
     typer.echo("\n".join(lines(done.runs)))
     for name, night in done.nights.items():
         typer.echo(f"{name:34s} {night.gated.verdict.name:13s} {', '.join(night.gated.verdict.failing or night.gated.verdict.undecided)}")

@@ -14,7 +14,8 @@ from dream_engine.lab.judgement import Night, evaluate, judge
 from dream_engine.lab.methods import Plan
 from dream_engine.lab.replay import Spoiled
 from dream_engine.lab.run import Run, learn
-from dream_engine.lab.table import Notice, run_all
+from dream_engine.lab.table import run_all
+from dream_engine.progress import Show
 from dream_engine.types import VerdictName
 
 METHODS = ("er", "dgr+distill", "bi-r")
@@ -53,10 +54,10 @@ class Demo:
     samples: Mapping[str, Tensor]
 
 
-def demo(stream: Stream, nights: Stream, folder: Path, seed: int, notice: Notice) -> Demo:
+def demo(stream: Stream, nights: Stream, folder: Path, seed: int, show: Show) -> Demo:
     """The methods on one stream, the failure modes on another, samples of a generator by stage. Finished runs are read from `folder`."""
-    runs = run_all(stream, METHODS, [seed], PLAN, folder / "lab.jsonl", f"demo-{seed}", notice)
-    return Demo(tuple(runs), failure_modes(nights, seed, notice), generated(stream, seed, notice))
+    runs = run_all(stream, METHODS, [seed], PLAN, folder / "lab.jsonl", "digits", show, version=f"order {seed}")
+    return Demo(tuple(runs), failure_modes(nights, seed, show), generated(stream, seed, show))
 
 
 def night_stream(train: object, test: object) -> Stream:
@@ -64,14 +65,14 @@ def night_stream(train: object, test: object) -> Stream:
     return split_stream(train, test, "class", 2)  # type: ignore[arg-type]
 
 
-def failure_modes(stream: Stream, seed: int, notice: Notice) -> dict[str, Night]:
+def failure_modes(stream: Stream, seed: int, show: Show) -> dict[str, Night]:
     """One night a mode: T after A, W after B without a past, C after B with the mode's own."""
     first = Stream(stream.scenario, stream.contexts[:1], stream.inputs, stream.units)
     unrelated = torch.rand(200, stream.inputs, generator=torch.Generator().manual_seed(seed))
     _, woken = learn(stream, "none", NIGHT, seed)
     found = {}
     for name, mode in MODES.items():
-        notice(f"night: {name} ...")
+        show(f"night: {name}", 0, 1, None)
         _, teacher = learn(first, mode.method, mode.plan, seed)
         t = evaluate("T", teacher, first, 1)
         _, candidate = learn(stream, mode.method, mode.plan, seed)
@@ -79,11 +80,11 @@ def failure_modes(stream: Stream, seed: int, notice: Notice) -> dict[str, Night]
     return found
 
 
-def generated(stream: Stream, seed: int, notice: Notice, each: int = 10) -> dict[str, Tensor]:
+def generated(stream: Stream, seed: int, show: Show, each: int = 10) -> dict[str, Tensor]:
     """Samples (each, D) of BI-R's own generator after every context."""
     found = {}
     for count in range(1, len(stream.contexts) + 1):
-        notice(f"samples after context {count} ...")
+        show(f"samples after context {count}", 0, 1, None)
         part = Stream(stream.scenario, stream.contexts[:count], stream.inputs, stream.units)
         _, learner = learn(part, "bi-r", replace(PLAN, iterations=150), seed)
         labels = stream.seen(count).nonzero().flatten()

@@ -34,6 +34,9 @@ class Learner(Protocol):
     def scores(self, x: Tensor) -> Tensor:
         """(B, K), not yet masked."""
 
+    def hidden(self, x: Tensor) -> Tensor | None:
+        """(B, H) of the last layer before the scores; None where there is none that all classes share."""
+
 
 def products(bf16: bool) -> AbstractContextManager[None]:
     """Matrix products in bfloat16, or as they come."""
@@ -84,6 +87,10 @@ class Rehearser:
     @torch.no_grad()
     def scores(self, x: Tensor) -> Tensor:
         return self._net(x)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def hidden(self, x: Tensor) -> Tensor | None:
+        return self._net.body(x)  # type: ignore[no-any-return]
 
 
 class FeedbackLearner:
@@ -136,6 +143,10 @@ class FeedbackLearner:
     def scores(self, x: Tensor) -> Tensor:
         return self._net(x)  # type: ignore[no-any-return]
 
+    @torch.no_grad()
+    def hidden(self, x: Tensor) -> Tensor | None:
+        return self._net.encoder(x)  # type: ignore[no-any-return]
+
     def sample(self, y: Tensor, rng: torch.Generator) -> Tensor:
         """What the network now dreams of the classes y: inputs (B, D)."""
         return self._net.sample(y, rng)
@@ -165,6 +176,9 @@ class GenerativeClassifier:
     @torch.no_grad()
     def scores(self, x: Tensor) -> Tensor:
         return torch.stack([log_likelihood(v, x, self._samples, self._rng) for v in self._vaes], 1)
+
+    def hidden(self, x: Tensor) -> Tensor | None:
+        return None
 
 
 def log_likelihood(vae: VAE, x: Tensor, samples: int, rng: torch.Generator) -> Tensor:

@@ -32,6 +32,9 @@ class Plan:
     spoiled: Spoiled = INTACT
 
 
+PERMUTED_PLAN = Plan(iterations=5000, learning_rate=1e-4, hidden=1000, permuted=True)
+"""The reference's for permuted MNIST: ten contexts, images padded to 32 × 32."""
+
 SI_STRENGTH = {"task": 10.0, "domain": 5e4, "class": 5e3}
 EWC_STRENGTH = {"task": 1e5, "domain": 1e10, "class": 1e9}
 PERMUTED_SI, PERMUTED_EWC = {"task": 10.0, "domain": 10.0, "class": 5.0}, 100.0

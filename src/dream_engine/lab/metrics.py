@@ -52,6 +52,22 @@ def retention(matrix: Matrix, context: int = 0) -> float | Missing:
     return matrix[-1][context] / initial if initial else Missing("the context was never learned")
 
 
+def initial_accuracy(matrix: Matrix) -> float:
+    """Mean over contexts of the accuracy right after learning each, 0 … 1 (Kim 2025)."""
+    return mean(matrix[i][i] for i in range(len(matrix)))
+
+
+def overlap(activity: Sequence[Sequence[float]]) -> float | Missing:
+    """Mean cosine between the contexts' mean hidden activity, over all pairs of contexts: −1 … 1, 1 when they cannot be told apart inside.
+
+    Kim (2025) speaks of a blur of representations; this is our measure of it, for activity (contexts, H).
+    """
+    if len(activity) < 2:
+        return Missing("overlap needs the hidden activity of two contexts")
+    pairs = [(activity[i], activity[j]) for i in range(len(activity)) for j in range(i)]
+    return mean(sum(a * b for a, b in zip(x, y, strict=True)) / max(math.hypot(*x) * math.hypot(*y), 1e-12) for x, y in pairs)
+
+
 def over_seeds(values: Sequence[float]) -> Measured:
     """Mean over seeds with Student's 95 % interval; with one seed the interval is unknown and so infinite."""
     if not values:

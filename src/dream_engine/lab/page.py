@@ -21,20 +21,34 @@ COLORS = {"none": "#b3372f", "joint": "#2f7d4f", "er": "#2b5f9e", "dgr+distill":
 
 
 def write_page(demo: Demo, path: Path) -> Path:
-    """Writes the page; returns its place.
+    """Writes the demo's page; returns its place.
 
     Raises:
         StorageError: the disk refused.
     """
+    charts = run_charts(demo.runs) | {"nights": nights_chart(demo.nights), "samples": samples_chart(demo.samples)}
+    return _write(path, "five contexts of two digits, all classes told apart", demo.runs, charts, [_row(n, m) for n, m in demo.nights.items()])
+
+
+def write_runs(title: str, runs: Sequence[Run], path: Path) -> Path:
+    """Writes the page of some runs on one stream; returns its place. The pictures are of each method's first seed.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    first = [next(r for r in runs if r.method == name) for name in dict.fromkeys(r.method for r in runs)]
+    return _write(path, title, runs, run_charts(first), [])
+
+
+def run_charts(runs: Sequence[Run]) -> dict[str, str]:
+    """One run a method: accuracy matrices, forgetting, cost."""
+    return {"matrices": matrices(runs), "forgetting": forgetting_curves(runs), "cost": accuracy_against_cost(runs)}
+
+
+def _write(path: Path, title: str, runs: Sequence[Run], charts: Mapping[str, str], nights: Sequence[Mapping[str, Any]]) -> Path:
     made = Environment(loader=PackageLoader("dream_engine", "lab"), autoescape=select_autoescape())
-    charts = {
-        "matrices": matrices(demo.runs), "forgetting": forgetting_curves(demo.runs), "cost": accuracy_against_cost(demo.runs),
-        "nights": nights_chart(demo.nights), "samples": samples_chart(demo.samples),
-    }  # fmt: skip
     text = made.get_template("page.html").render(
-        table="\n".join(lines(demo.runs)),
-        charts={key: Markup(value) for key, value in charts.items()},
-        nights=[_row(n, m) for n, m in demo.nights.items()],
+        title=title, table="\n".join(lines(runs)), charts={key: Markup(value) for key, value in charts.items()}, nights=nights
     )
     write_whole(path, text)
     return path
@@ -42,9 +56,14 @@ def write_page(demo: Demo, path: Path) -> Path:
 
 def matrices(runs: Sequence[Run]) -> str:
     """One heat map a method: accuracy on each context (column) after each (row)."""
-    figure, _ = blank(2.1 * len(runs), 2.3)
+    columns = min(len(runs), 5)
+    lines_needed = -(-len(runs) // columns)
+    figure, _ = blank(2.1 * columns, 2.3 * lines_needed)
     figure.clear()
-    for axes, run in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs, strict=True):
+    grid = figure.subplots(lines_needed, columns, squeeze=False).flatten()
+    for axes in grid[len(runs) :]:
+        axes.axis("off")
+    for axes, run in zip(grid, runs, strict=False):
         axes.imshow(run.matrix, vmin=0, vmax=1, cmap="Greens")
         axes.set_title(run.method, fontsize=9)
         axes.set_xticks([])

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import torch
 
+from dream_engine.lab import metrics
 from dream_engine.lab.data import Context, Examples, Stream, batches
 from dream_engine.lab.learners import Learner, accuracy
 from dream_engine.lab.methods import Plan, method
-from dream_engine.types import derive_seed
+from dream_engine.types import Missing, derive_seed
 
 Report = Callable[[int, int], None]
 Score = Callable[[Learner, Context, torch.Tensor], float]
@@ -27,6 +28,7 @@ REPORT_EVERY = 100
 class Run:
     """`matrix[i][j]`: accuracy (or another score) on context j after learning context i, contexts not yet met included; `untrained`: before any.
 
+    `overlap` is how alike contexts look inside the network at the end (`metrics.overlap`), None where a learner has no hidden layer of its own.
     Seconds are of training alone, tests left out.
     """
 
@@ -38,6 +40,7 @@ class Run:
     iterations: int
     wall_seconds: float
     cpu_seconds: float
+    overlap: float | None = None
 
 
 def quiet(done: int, total: int) -> None:
@@ -64,12 +67,19 @@ def learn(stream: Stream, name: str, plan: Plan, seed: int, report: Report = qui
             learner.end(context)
         matrix.append(tested(learner, stream, number, score))
     report(total, total)
-    return Run(name, stream.scenario, seed, untrained, tuple(matrix), total, watch.wall, watch.cpu), learner
+    return Run(name, stream.scenario, seed, untrained, tuple(matrix), total, watch.wall, watch.cpu, blur(learner, stream)), learner
 
 
 def tested(learner: Learner, stream: Stream, known: int, score: Score) -> tuple[float, ...]:
     """The score on every context while `known` are known."""
     return tuple(score(learner, c, stream.tested(j, known)) for j, c in enumerate(stream.contexts, 1))
+
+
+def blur(learner: Learner, stream: Stream) -> float | None:
+    """Overlap of the contexts' mean hidden activity on their tests; None where the learner shows none, or there is one context."""
+    means = [learner.hidden(c.test.x) for c in stream.contexts]
+    found = metrics.overlap([m.mean(0).tolist() for m in means if m is not None])
+    return None if isinstance(found, Missing) else found
 
 
 def everything(stream: Stream, number: int) -> Examples:

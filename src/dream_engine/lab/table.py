@@ -6,7 +6,7 @@ Knows nothing about how a method works. `none` and `joint` are always among them
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,21 @@ from dream_engine.lab import metrics
 from dream_engine.lab.data import Stream
 from dream_engine.lab.learners import accuracy
 from dream_engine.lab.methods import Plan, method
+from dream_engine.lab.published import compared
 from dream_engine.lab.run import Run, Score, learn
+from dream_engine.progress import Show, staged
 from dream_engine.types import Measured, Missing, digest
 
 BOUNDS = ("none", "joint")
-Notice = Callable[[str], None]
 
 
 def run_all(
-    stream: Stream, names: Sequence[str], seeds: Sequence[int], plan: Plan, rows: Path, source: str, notice: Notice, score: Score = accuracy
-) -> list[Run]:
+    stream: Stream, names: Sequence[str], seeds: Sequence[int], plan: Plan, rows: Path, source: str, show: Show, score: Score = accuracy,
+    version: str = "",
+) -> list[Run]:  # fmt: skip
     """Every method on every seed; what `rows` already holds for this plan and data is not run again.
+
+    `source` names the data as it is shown ("split mnist"); `version` is whatever tells other data of that name apart.
 
     Raises:
         InputError: a method is not known, or `rows` holds something else.
@@ -35,18 +39,36 @@ def run_all(
     wanted = list(dict.fromkeys([*BOUNDS, *names]))
     for name in wanted:
         method(name)
-    setting = digest([asdict(plan), stream.scenario, len(stream.contexts), source, *([] if score is accuracy else [score.__name__])])[:16]
+    setting = digest([asdict(plan), stream.scenario, len(stream.contexts), source, version, score.__name__])[:16]
     kept = _read(rows)
     for name in wanted:
         for seed in seeds:
             if any((r["setting"], r["run"]["method"], r["run"]["seed"]) == (setting, name, seed) for r in kept):
                 continue
-            notice(f"{name}, seed {seed} ...")
-            run, _ = learn(stream, name, plan, seed, score=score)
-            kept.append({"setting": setting, "run": asdict(run)})
+            with staged(show, f"{name}, seed {seed}") as report:
+                run, _ = learn(stream, name, plan, seed, report, score)
+            kept.append({"setting": setting, "source": source, "contexts": len(stream.contexts), "plan": asdict(plan), "run": asdict(run)})
             write_jsonl(rows, kept)
     mine = [Run(**r["run"]) for r in kept if r["setting"] == setting]
     return [run for run in mine if run.method in wanted and run.seed in seeds]
+
+
+def comparisons(rows: Path) -> Iterator[str]:
+    """Every setting in a file of runs, with the published figures beside it.
+
+    Raises:
+        InputError: there is no such file, or it holds something else.
+    """
+    kept = _read(rows)
+    if not kept:
+        raise InputError(f"{rows} holds no runs; 'dream lab run --rows {rows}' writes some")
+    for setting in dict.fromkeys(r["setting"] for r in kept):
+        mine = [r for r in kept if r["setting"] == setting]
+        plan, runs = mine[0]["plan"], [Run(**r["run"]) for r in mine]
+        how = f"{plan['iterations']} steps a context, batch {plan['batch']}, {plan['hidden']} units, {'bf16' if plan['bf16'] else 'fp32'}"
+        yield f"{mine[0]['source']}, {runs[0].scenario} incremental, {mine[0]['contexts']} contexts: {how}"
+        yield from compared(mine[0]["source"], runs)
+        yield ""
 
 
 def _read(rows: Path) -> list[dict[str, Any]]:
@@ -54,7 +76,7 @@ def _read(rows: Path) -> list[dict[str, Any]]:
         return []
     try:
         found = read_jsonl(rows)
-        if all(isinstance(r, dict) and {"setting", "run"} <= r.keys() for r in found):
+        if all(isinstance(r, dict) and {"setting", "source", "contexts", "plan", "run"} <= r.keys() for r in found):
             return found
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{rows} is not a file of lab runs: {error}; name another with --rows") from error
@@ -62,14 +84,16 @@ def _read(rows: Path) -> list[dict[str, Any]]:
 
 
 def lines(runs: Sequence[Run]) -> Iterator[str]:
-    """A heading and one line a method: mean and 95 % interval over seeds, forgetting, retention of the first context, cost."""
-    yield f"{'method':22s} {'average accuracy':26s} {'forgetting':12s} {'first kept':12s} CPU s"
+    """A heading and one line a method: mean and 95 % interval over seeds, Kim's measures beside it, retention of the first context, cost."""
+    yield f"{'method':22s} {'average accuracy':26s} {'initial':9s} {'forgetting':11s} {'first kept':11s} {'overlap':8s} CPU s"
     for name in dict.fromkeys(run.method for run in runs):
         mine = [run for run in runs if run.method == name]
         accuracy = metrics.over_seeds([metrics.average_accuracy(r.matrix) for r in mine])
         cost = sum(r.cpu_seconds for r in mine) / len(mine)
-        forgotten, kept = (_mean([of(r.matrix) for r in mine]) for of in (metrics.forgetting, metrics.retention))
-        yield f"{name:22s} {_shown(accuracy):26s} {forgotten:12s} {kept:12s} {cost:.0f}"
+        initial, forgotten, kept = (_mean([of(r.matrix) for r in mine]) for of in (metrics.initial_accuracy, metrics.forgetting, metrics.retention))
+        blurred = [r.overlap for r in mine if r.overlap is not None]
+        alike = f"{sum(blurred) / len(blurred):.2f}" if blurred else "–"
+        yield f"{name:22s} {_shown(accuracy):26s} {initial:9s} {forgotten:11s} {kept:11s} {alike:8s} {cost:.0f}"
 
 
 def by_context(runs: Sequence[Run], names: Sequence[str]) -> Iterator[str]:
