@@ -11,7 +11,7 @@ from dream_engine.errors import InputError
 from dream_engine.lab.learners import class_mean_f1
 from dream_engine.lab.methods import Plan
 from dream_engine.lab.run import learn
-from dream_engine.lab.text import own_tables, read_table, table, text_stream
+from dream_engine.lab.text import own_tables, read_table, table, text_stream, word_stream
 from dream_engine.policy.pack import load_pack
 
 EXAMPLE = "text,label,split\ngood morning,hello,train\nsee you soon,bye,train\nhi there,hello,test\nbye now,bye,test\n"
@@ -86,3 +86,12 @@ def test_domain_incremental_text_is_refused() -> None:
     """Labels of different tasks are not the same labels."""
     with pytest.raises(InputError, match="choose class or task"):
         text_stream(own_tables(load_pack(), 40, 0), "domain")
+
+
+def test_words_keep_their_order_and_are_cut(tmp_path: Path) -> None:
+    """A sequence holds the words' places in their order, nothing after the last, and no more than its length."""
+    (tmp_path / "mine.csv").write_text(EXAMPLE)
+    stream = word_stream([read_table(tmp_path / "mine.csv")], vocabulary=64, length=2)
+    (context,) = stream.contexts
+    assert stream.words is not None
+    assert [[stream.words.get(i, "") for i in row] for row in context.train.x.tolist()] == [["good", "morning"], ["see", "you"]]

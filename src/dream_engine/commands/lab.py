@@ -23,6 +23,13 @@ class Incremental(StrEnum):
     class_ = "class"
 
 
+class Network(StrEnum):
+    """What reads a text."""
+
+    mlp = "mlp"
+    transformer = "transformer"
+
+
 @lab_app.command("run")
 def lab_run(
     methods: Annotated[
@@ -88,8 +95,10 @@ def lab_text(
         typer.Argument(help="CSV files with text,label[,split], a context each, in order; without any the policy pack's text."),
     ] = None,
     methods: Annotated[
-        list[str] | None, typer.Option("--method", help="Beside none and joint; without any: er dgr+distill generator-each bi-r.")
+        list[str] | None,
+        typer.Option("--method", help="Beside none and joint; without any: er-1% er-5%, and dgr+distill bi-r (mlp) or n-gram lamol (transformer)."),
     ] = None,
+    network: Annotated[Network, typer.Option(help="An MLP on bags of words, or a small transformer on their sequence.")] = Network.mlp,
     scenario: Annotated[
         Incremental, typer.Option(help="task: a label among the context's own; class: among all so far, for texts that belong to one context only.")
     ] = Incremental.task,
@@ -105,16 +114,17 @@ def lab_text(
     from dream_engine.lab.learners import class_mean_f1
     from dream_engine.lab.methods import Plan
     from dream_engine.lab.table import by_context, lines, run_all
-    from dream_engine.lab.text import own_tables, read_table, text_stream
+    from dream_engine.lab.text import own_tables, read_table, text_stream, word_stream
     from dream_engine.policy.pack import load_pack
 
     torch.set_num_threads(threads)
     read = [read_table(path) for path in tables] if tables else own_tables(load_pack(), 900, 0)
-    stream, plan = text_stream(read, scenario.value), Plan(iterations=iterations, hidden=hidden)
+    written = network is Network.transformer
+    stream, plan = (word_stream if written else text_stream)(read, scenario.value), Plan(iterations=iterations, hidden=hidden)
     source = "\n".join(f"{path.resolve()} {path.stat().st_size}" for path in tables or []) or "policy pack"
-    names = methods or ["er", "dgr+distill", "generator-each", "bi-r"]
+    names = methods or ["er-1%", "er-5%", *(("n-gram", "lamol") if written else ("dgr+distill", "bi-r"))]
     with progress(quiet=False) as show:
-        runs = run_all(stream, names, range(seeds), plan, rows, "text", show, class_mean_f1, source)
+        runs = run_all(stream, names, range(seeds), plan, rows, "text", show, class_mean_f1, f"{network.value} {source}")
     typer.echo("\n".join(["macro F1", *lines(runs), "", *by_context(runs, [c.name for c in stream.contexts])]))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -53,12 +53,17 @@ class Context:
 
 @dataclass(frozen=True)
 class Stream:
-    """The contexts of one experiment. `units` is K; `inputs` is D."""
+    """The contexts of one experiment. `units` is K; `inputs` is D.
+
+    A stream of words holds ids (N, D) as int64, 0 for nothing, below `vocabulary`; `words` says what those mean that stand for one word alone.
+    """
 
     scenario: Scenario
     contexts: tuple[Context, ...]
     inputs: int
     units: int
+    words: Mapping[int, str] | None = None
+    vocabulary: int = 0
 
     def seen(self, count: int) -> Tensor:
         """Output units (K,) of the first `count` contexts."""

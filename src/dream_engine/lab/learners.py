@@ -11,12 +11,12 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dream_engine.lab.batch import Batch
 from dream_engine.lab.data import Context, Examples, Stream
 from dream_engine.lab.metrics import macro_f1
-from dream_engine.lab.nets import VAE, Classifier, FeedbackNet, log_normal, masked, pixel_loss
+from dream_engine.lab.nets import VAE, FeedbackNet, log_normal, masked, pixel_loss
 from dream_engine.lab.penalty import Free, Penalty
 from dream_engine.lab.replay import Past, Replay
 from dream_engine.types import Missing
@@ -47,10 +47,10 @@ class Rehearser:
     """A classifier that rehearses: (1/t)·loss of the present + (1 − 1/t)·loss of the past + penalty, at context t."""
 
     def __init__(
-        self, stream: Stream, net: Classifier, replay: Replay, penalty: Penalty, lr: float, temperature: float, bf16: bool,
+        self, stream: Stream, net: nn.Module, replay: Replay, penalty: Penalty, lr: float, temperature: float, bf16: bool,
         present: float | None = None,
     ) -> None:  # fmt: skip
-        """`present` fixes the weight of the present instead of 1/t, to rehearse too much on purpose."""
+        """`net` has a `body` (B, H) under its scores (B, K). `present` fixes the weight of the present instead of 1/t."""
         self._present = present
         self._stream, self._net, self._replay, self._penalty = stream, net, replay, penalty
         self._optimiser = torch.optim.Adam(net.parameters(), lr, fused=True)
@@ -90,7 +90,7 @@ class Rehearser:
 
     @torch.no_grad()
     def hidden(self, x: Tensor) -> Tensor | None:
-        return self._net.body(x)  # type: ignore[no-any-return]
+        return self._net.body(x)  # type: ignore[no-any-return,operator]
 
 
 class FeedbackLearner:

@@ -10,10 +10,11 @@ import torch
 from dream_engine.errors import InputError
 from dream_engine.lab.data import Stream
 from dream_engine.lab.diffusion import Diffused
+from dream_engine.lab.language import NGrams, Reader, SelfWritten, WritingLearner
 from dream_engine.lab.learners import FeedbackLearner, GenerativeClassifier, Learner, Rehearser
 from dream_engine.lab.nets import Classifier, FeedbackNet
 from dream_engine.lab.penalty import Elastic, Free, Penalty, Synaptic
-from dream_engine.lab.replay import INTACT, Buffer, CurrentInputs, Generated, GeneratorEach, Nothing, Replay, Spoiled
+from dream_engine.lab.replay import INTACT, Buffer, CurrentInputs, Generated, GeneratorEach, Nothing, Recombined, Replay, Spoiled
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,30 @@ PERMUTED_GATED = {"task": 0.0, "domain": 0.5, "class": 0.7}
 STORED = {"class": 100, "permuted": 10}
 
 Build = Callable[[Stream, Plan, int], Learner]
+Network = Classifier | Reader
 
 
 def _rehearser(
-    stream: Stream, plan: Plan, seed: int, replay: Callable[[torch.Generator], Replay], penalty: Callable[[Classifier], Penalty]
+    stream: Stream, plan: Plan, seed: int, replay: Callable[[torch.Generator], Replay], penalty: Callable[[Network], Penalty]
+) -> Rehearser:
+    return _with(Rehearser, stream, plan, seed, replay, penalty)
+
+
+def _with(
+    kind: type[Rehearser], stream: Stream, plan: Plan, seed: int, replay: Callable[[torch.Generator], Replay], penalty: Callable[[Network], Penalty]
 ) -> Rehearser:
     torch.manual_seed(seed)
-    net = Classifier(stream.inputs, plan.hidden, stream.units)
+    net = _network(stream, plan)
     rng = torch.Generator().manual_seed(seed + 1)
-    return Rehearser(stream, net, replay(rng), penalty(net), plan.learning_rate, plan.temperature, plan.bf16, plan.present)
+    return kind(stream, net, replay(rng), penalty(net), plan.learning_rate, plan.temperature, plan.bf16, plan.present)
 
 
-def _free(net: Classifier) -> Penalty:
+def _network(stream: Stream, plan: Plan) -> Network:
+    """Words are read by a transformer, numbers by an MLP."""
+    return Classifier(stream.inputs, plan.hidden, stream.units) if stream.words is None else Reader(stream.vocabulary, stream.inputs, stream.units)
+
+
+def _free(net: Network) -> Penalty:
     return Free()
 
 
@@ -75,6 +88,38 @@ def reservoir_replay(stream: Stream, plan: Plan, seed: int) -> Learner:
     return _rehearser(stream, plan, seed, lambda rng: Buffer(stream, budget, "reservoir", rng), _free)
 
 
+def stored_share(share: float) -> Build:
+    """A uniform sample of everything seen, of this share of all training data."""
+
+    def build(stream: Stream, plan: Plan, seed: int) -> Learner:
+        budget = max(1, round(share * sum(len(c.train) for c in stream.contexts)))
+        return _rehearser(stream, plan, seed, lambda rng: Buffer(stream, budget, "reservoir", rng), _free)
+
+    return build
+
+
+def recombined(stream: Stream, plan: Plan, seed: int) -> Learner:
+    """The buffer of `er`, but what is rehearsed are blends of two stored examples of a class: a twist of the past instead of the past itself."""
+    _of_numbers(stream)
+    budget = STORED["permuted" if plan.permuted else "class"]
+    return _rehearser(stream, plan, seed, lambda rng: Recombined(stream, budget, "class", rng), _free)
+
+
+def lamol(stream: Stream, plan: Plan, seed: int) -> Learner:
+    """The transformer writes its own past (LAMOL-like)."""
+    return _with(WritingLearner, stream, plan, seed, lambda rng: SelfWritten(stream, rng), _free)
+
+
+def n_gram(stream: Stream, plan: Plan, seed: int) -> Learner:
+    """Word pairs of each label write the transformer's past: the cheap baseline of `lamol`."""
+    return _rehearser(stream, plan, seed, lambda rng: NGrams(stream, rng), _free)
+
+
+def _of_numbers(stream: Stream) -> None:
+    if stream.words is not None:
+        raise InputError("this method generates numbers, and a transformer reads words; choose er, er-1%, er-5%, lwf, si, lamol or n-gram")
+
+
 def dgr(stream: Stream, plan: Plan, seed: int) -> Learner:
     """Deep generative replay with hard labels."""
     return _rehearser(stream, plan, seed, lambda rng: _generated(stream, plan, None, rng), _free)
@@ -86,16 +131,19 @@ def dgr_distilled(stream: Stream, plan: Plan, seed: int) -> Learner:
 
 
 def _generated(stream: Stream, plan: Plan, temperature: float | None, rng: torch.Generator) -> Generated:
+    _of_numbers(stream)
     return Generated(stream, plan.hidden, plan.latents, plan.learning_rate, temperature, rng, plan.spoiled)
 
 
 def generator_each(stream: Stream, plan: Plan, seed: int) -> Learner:
     """A small generator for every class, trained once; soft labels from the former classifier. Ours."""
+    _of_numbers(stream)
     return _rehearser(stream, plan, seed, lambda rng: GeneratorEach(stream, plan.hidden // 2, 20, plan.learning_rate, None, rng), _free)
 
 
 def diffusion(stream: Stream, plan: Plan, seed: int) -> Learner:
     """A small guided denoiser as the generator."""
+    _of_numbers(stream)
     return _rehearser(stream, plan, seed, lambda rng: Diffused(stream, 2 * plan.hidden, plan.learning_rate, plan.temperature, rng), _free)
 
 
@@ -106,14 +154,18 @@ def lwf(stream: Stream, plan: Plan, seed: int) -> Learner:
 
 def ewc(stream: Stream, plan: Plan, seed: int) -> Learner:
     """Elastic weight consolidation, a term for every context."""
-    strength = PERMUTED_EWC if plan.permuted else EWC_STRENGTH[stream.scenario]
-    return _rehearser(stream, plan, seed, lambda rng: Nothing(), lambda net: Elastic(net, strength))
+    return _rehearser(stream, plan, seed, lambda rng: Nothing(), lambda net: _elastic(net, stream, plan, None))
 
 
 def online_ewc(stream: Stream, plan: Plan, seed: int) -> Learner:
     """One running term."""
-    strength = PERMUTED_EWC if plan.permuted else EWC_STRENGTH[stream.scenario]
-    return _rehearser(stream, plan, seed, lambda rng: Nothing(), lambda net: Elastic(net, strength, decay=1.0))
+    return _rehearser(stream, plan, seed, lambda rng: Nothing(), lambda net: _elastic(net, stream, plan, 1.0))
+
+
+def _elastic(net: Network, stream: Stream, plan: Plan, decay: float | None) -> Elastic:
+    if not isinstance(net, Classifier):
+        raise InputError("elastic weight consolidation is built for linear maps, and a transformer reads words; choose er, er-1%, lamol or n-gram")
+    return Elastic(net, PERMUTED_EWC if plan.permuted else EWC_STRENGTH[stream.scenario], decay)
 
 
 def si(stream: Stream, plan: Plan, seed: int) -> Learner:
@@ -135,11 +187,13 @@ def _feedback(stream: Stream, plan: Plan, seed: int, penalty: Callable[[Feedback
 
 def bir(stream: Stream, plan: Plan, seed: int) -> Learner:
     """Brain-inspired replay: feedback, conditional prior, gates, distillation."""
+    _of_numbers(stream)
     return _feedback(stream, plan, seed, lambda net: Free())
 
 
 def bir_si(stream: Stream, plan: Plan, seed: int) -> Learner:
     """Brain-inspired replay whose encoder and classifier are held by synaptic intelligence as well (Kim 2025)."""
+    _of_numbers(stream)
 
     def held(net: FeedbackNet) -> Penalty:
         return Synaptic([*net.encoder.parameters(), *net.head.parameters()], _si_strength(stream, plan))
@@ -149,6 +203,7 @@ def bir_si(stream: Stream, plan: Plan, seed: int) -> Learner:
 
 def generative_classifier(stream: Stream, plan: Plan, seed: int) -> Learner:
     """A VAE for each class, Bayes' rule."""
+    _of_numbers(stream)
     torch.manual_seed(seed)
     return GenerativeClassifier(stream, 85, 5, plan.learning_rate, 50, torch.Generator().manual_seed(seed + 1))
 
@@ -158,6 +213,11 @@ METHODS: Mapping[str, Build] = {
     "joint": none,
     "er": experience_replay,
     "er-reservoir": reservoir_replay,
+    "er-1%": stored_share(0.01),
+    "er-5%": stored_share(0.05),
+    "er-recombined": recombined,
+    "lamol": lamol,
+    "n-gram": n_gram,
     "dgr": dgr,
     "dgr+distill": dgr_distilled,
     "generator-each": generator_each,

@@ -91,6 +91,21 @@ class Buffer:
             self._kept[slot] = item
 
 
+class Recombined(Buffer):
+    """Experience replay of twists: each draw blends two stored examples of one class, at a share drawn evenly from 0 … 1 (mixup inside a class)."""
+
+    def draw(self, count: int, now: Tensor) -> Batch | None:
+        batch = super().draw(count, now)
+        if batch is None:
+            return None
+        partner = torch.empty(count, dtype=torch.int64)
+        for label in batch.y.unique().tolist():
+            mine = (batch.y == label).nonzero().flatten()
+            partner[mine] = mine[torch.randint(len(mine), (len(mine),), generator=self._rng)]
+        share = torch.rand(count, 1, generator=self._rng)
+        return Batch(share * batch.x + (1 - share) * batch.x[partner], batch.y, batch.visible)
+
+
 class Past:
     """What the learner knew when the last context ended: a frozen copy that labels inputs for the contexts before."""
 

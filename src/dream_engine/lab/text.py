@@ -1,8 +1,8 @@
-"""Text in the lab: contexts from CSV files or from the policy pack's own requests, as bags of words that every method of the lab can learn.
+"""Text in the lab: contexts from CSV files or from the policy pack's own requests, as bags of words or as sequences of them.
 
-A request is the set of the vocabulary's words in it, one input a word, 0 or 1; so a generator of images is a generator of word sets. Generated toxic
-"text" is never more than such a set: it stays in memory and is shown nowhere. The vocabulary comes from the first context's data alone and a hash for
-the rest, so that nothing of a later context is known before its time.
+A bag is the set of the vocabulary's words in a text, one input a word, 0 or 1; so a generator of images is a generator of word sets. A sequence is
+what the transformer of `language.py` reads and writes. Generated toxic text stays in memory and is shown nowhere. The vocabulary comes from the first
+context's data alone and a hash for the rest, so that nothing of a later context is known before its time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,23 +96,33 @@ def own_tables(pack: Pack, count: int, seed: int) -> list[Table]:
 
 
 def text_stream(tables: Sequence[Table], scenario: Scenario = "class", inputs: int = 2048) -> Stream:
-    """The tables as contexts. `class`: a label is chosen among those of all contexts seen so far; `task`: among its own context's.
+    """The tables as contexts of bags of words. `class`: a label is chosen among those of all contexts seen so far; `task`: among its own context's.
 
     `inputs` is the number of words. Raises InputError for `domain`, since these contexts share no labels.
     """
+    slots = _slots([text for text, _ in tables[0].train], inputs)
+    contexts, units = _contexts(tables, scenario, lambda texts: _bags(texts, slots, inputs))
+    return Stream(scenario, contexts, inputs, units)
+
+
+def word_stream(tables: Sequence[Table], scenario: Scenario = "class", vocabulary: int = 4096, length: int = 32) -> Stream:
+    """The tables as contexts of word sequences, cut at `length` words. Raises InputError for `domain`, as `text_stream`."""
+    slots = _slots([text for text, _ in tables[0].train], vocabulary)
+    contexts, units = _contexts(tables, scenario, lambda texts: _sequences(texts, slots, vocabulary, length))
+    return Stream(scenario, contexts, length, units, {place + 1: word for word, place in slots.items()}, vocabulary)
+
+
+def _contexts(tables: Sequence[Table], scenario: Scenario, encode: Callable[[Sequence[str]], torch.Tensor]) -> tuple[tuple[Context, ...], int]:
     if scenario == "domain":
         raise InputError("texts of different tasks share no labels, so there is no domain-incremental form; choose class or task")
     names = [(t.name, label) for t in tables for label in sorted({label for _, label in t.train})]
     unit = {name: i for i, name in enumerate(names)}
-    slots = _slots([text for text, _ in tables[0].train], inputs)
     contexts = []
     for t in tables:
         visible = torch.tensor([name == t.name for name, _ in names])
-        sides = [
-            Examples(_bags([text for text, _ in rows], slots, inputs), torch.tensor([unit[t.name, y] for _, y in rows])) for rows in (t.train, t.test)
-        ]
+        sides = [Examples(encode([text for text, _ in rows]), torch.tensor([unit[t.name, y] for _, y in rows])) for rows in (t.train, t.test)]
         contexts.append(Context(t.name, sides[0], sides[1], visible))
-    return Stream(scenario, tuple(contexts), inputs, len(names))
+    return tuple(contexts), len(names)
 
 
 def _slots(texts: Sequence[str], inputs: int) -> dict[str, int]:
@@ -121,12 +131,23 @@ def _slots(texts: Sequence[str], inputs: int) -> dict[str, int]:
     return {word: i for i, (word, _) in enumerate(counted.most_common(inputs // 2))}
 
 
+def _place(word: str, slots: dict[str, int], inputs: int) -> int:
+    place = slots.get(word)
+    return inputs // 2 + zlib.crc32(word.encode()) % (inputs - inputs // 2) if place is None else place
+
+
 def _bags(texts: Sequence[str], slots: dict[str, int], inputs: int) -> torch.Tensor:
     """(N, inputs): 1 where the text holds a word of that place."""
-    shared = inputs - inputs // 2
     bags = torch.zeros(len(texts), inputs)
     for row, text in enumerate(texts):
-        for word in set(words(text)):
-            place = slots.get(word)
-            bags[row, inputs // 2 + zlib.crc32(word.encode()) % shared if place is None else place] = 1.0
+        bags[row, [_place(word, slots, inputs) for word in set(words(text))]] = 1.0
     return bags
+
+
+def _sequences(texts: Sequence[str], slots: dict[str, int], vocabulary: int, length: int) -> torch.Tensor:
+    """(N, length) of places + 1 in the order of the words, 0 after the last."""
+    made = torch.zeros(len(texts), length, dtype=torch.int64)
+    for row, text in enumerate(texts):
+        places = [_place(word, slots, vocabulary) + 1 for word in words(text)][:length]
+        made[row, : len(places)] = torch.tensor(places, dtype=torch.int64)
+    return made
