@@ -13,6 +13,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,11 @@ def main() -> None:
     made = sft(options.out, train, options.learning_rate, options.threads)
     judged = dream("gate", "--adapter", str(made), "--json", *common, *files)
     print(f"gate: {judged['verdict']}, failing {', '.join(judged['failing'])}")
+    planned = dream("run", "--adapter", str(made), "--dry-run", "--json", *common, *files)["seconds"]
+    begun = time.perf_counter()
     repaired = dream("run", "--adapter", str(made), "--json", *common, *files)
+    took = time.perf_counter() - begun
+    print(f"dry run: {planned:.0f} s foreseen, {took:.0f} s taken: {took / planned:.2f}")
     print(f"run: {repaired['verdict']}, failing {repaired['failing']}, undecided {repaired['undecided']}, Peace² {repaired['stability_ratio']}")
     for name, column in repaired["table"]["models"].items():
         print(name, {key: round(one["value"], 4) for key, one in column.items() if one["value"] is not None})

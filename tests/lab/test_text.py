@@ -95,3 +95,26 @@ def test_words_keep_their_order_and_are_cut(tmp_path: Path) -> None:
     (context,) = stream.contexts
     assert stream.words is not None
     assert [[stream.words.get(i, "") for i in row] for row in context.train.x.tolist()] == [["good", "morning"], ["see", "you"]]
+
+
+def test_a_folder_of_texts_is_a_table(tmp_path: Path) -> None:
+    """A folder for each label, a file for each text."""
+    for label in ("tea", "rain"):
+        (tmp_path / "mine" / label).mkdir(parents=True)
+        for i in range(12):
+            (tmp_path / "mine" / label / f"{i}.txt").write_text(f"{label} number {i}\n")
+    made = read_table(tmp_path / "mine")
+    assert made.name == "mine"
+    assert {y for _, y in made.train} == {"tea", "rain"}
+    assert len(made.train) + len(made.test) == 24
+
+
+@pytest.mark.parametrize("network", ["mlp", "transformer"])
+def test_the_example_runs(network: str, tmp_path: Path, dream: Callable[..., tuple[int, str, str]]) -> None:
+    """The two tables of examples/lab-text, as docs/lab.md shows them, with either network."""
+    folder = Path(__file__).parents[2] / "examples" / "lab-text"
+    sizes = ("--iterations", "10", "--hidden", "16", "--threads", "1", "--network", network, "--method", "er-5%")
+    code, out, err = dream("lab", "text", str(folder / "helpdesk.csv"), str(folder / "canteen.csv"), *sizes, "--rows", str(tmp_path / "rows.jsonl"))
+    assert code == 0, err
+    assert "helpdesk" in out
+    assert "er-5%" in out

@@ -128,6 +128,27 @@ def lab_text(
     typer.echo("\n".join(["macro F1", *lines(runs), "", *by_context(runs, [c.name for c in stream.contexts])]))
 
 
+@lab_app.command("sweep")
+def lab_sweep(
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    page: Annotated[Path, typer.Option(help="Where the page goes.")] = Path("runs/lab-sweep.html"),
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
+    """A generator spoiled step by step on scikit-learn's digits: accuracy, ΔS and verdict of each."""
+    import torch
+
+    from dream_engine.lab.data import read_digits
+    from dream_engine.lab.demo import night_stream
+    from dream_engine.lab.page import write_sweep
+    from dream_engine.lab.sweep import lines, sweep
+
+    torch.set_num_threads(threads)
+    with progress(quiet=False) as show:
+        found = sweep(night_stream(*read_digits(seed)), seed, show)
+    typer.echo("\n".join(lines(found)))
+    typer.echo(f"page: {write_sweep(found, page)}")
+
+
 @lab_app.command("demo")
 def lab_demo(
     folder: Annotated[Path, typer.Option("--out", help="Where the page and the runs go.")] = Path("runs/lab-demo"),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dream_engine.lab.data import Stream, split_stream
 from dream_engine.lab.judgement import Night, evaluate, judge
+from dream_engine.lab.learners import Learner
 from dream_engine.lab.methods import Plan
 from dream_engine.lab.replay import Spoiled
 from dream_engine.lab.run import Run, learn
@@ -67,17 +68,21 @@ def night_stream(train: object, test: object) -> Stream:
 
 def failure_modes(stream: Stream, seed: int, show: Show) -> dict[str, Night]:
     """One night a mode: T after A, W after B without a past, C after B with the mode's own."""
-    first = Stream(stream.scenario, stream.contexts[:1], stream.inputs, stream.units)
-    unrelated = torch.rand(200, stream.inputs, generator=torch.Generator().manual_seed(seed))
     _, woken = learn(stream, "none", NIGHT, seed)
     found = {}
     for name, mode in MODES.items():
         show(f"night: {name}", 0, 1, None)
-        _, teacher = learn(first, mode.method, mode.plan, seed)
-        t = evaluate("T", teacher, first, 1)
-        _, candidate = learn(stream, mode.method, mode.plan, seed)
-        found[name] = judge(stream, 2, t, woken, candidate, unrelated, seed)
+        found[name], _ = night(stream, mode.method, mode.plan, woken, seed)
     return found
+
+
+def night(stream: Stream, method: str, plan: Plan, woken: Learner, seed: int) -> tuple[Night, Run]:
+    """One night judged, and the run of its candidate."""
+    first = Stream(stream.scenario, stream.contexts[:1], stream.inputs, stream.units)
+    unrelated = torch.rand(200, stream.inputs, generator=torch.Generator().manual_seed(seed))
+    _, teacher = learn(first, method, plan, seed)
+    run, candidate = learn(stream, method, plan, seed)
+    return judge(stream, 2, evaluate("T", teacher, first, 1), woken, candidate, unrelated, seed), run
 
 
 def generated(stream: Stream, seed: int, show: Show, each: int = 10) -> dict[str, Tensor]:

@@ -13,6 +13,8 @@ from dream_engine.files import write_whole
 from dream_engine.lab.demo import MODES, Demo
 from dream_engine.lab.judgement import Night
 from dream_engine.lab.run import Run
+from dream_engine.lab.sweep import Point
+from dream_engine.lab.sweep import lines as sweep_lines
 from dream_engine.lab.table import lines
 from dream_engine.report.charts import as_svg, blank
 from dream_engine.types import Interval, Measured
@@ -38,6 +40,37 @@ def write_runs(title: str, runs: Sequence[Run], path: Path) -> Path:
     """
     first = [next(r for r in runs if r.method == name) for name in dict.fromkeys(r.method for r in runs)]
     return _write(path, title, runs, run_charts(first), [])
+
+
+def write_sweep(found: Mapping[str, Sequence[Point]], path: Path) -> Path:
+    """Writes the page of a generator that is spoiled step by step; returns its place.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    made = Environment(loader=PackageLoader("dream_engine", "lab"), autoescape=select_autoescape())
+    write_whole(path, made.get_template("sweep.html").render(table="\n".join(sweep_lines(found)), chart=Markup(sweep_chart(found))))
+    return path
+
+
+def sweep_chart(found: Mapping[str, Sequence[Point]]) -> str:
+    """A panel a sweep: average accuracy and ΔS signed by how spoiled the generator is; green where the gate sealed."""
+    figure, _ = blank(8.4, 3.0)
+    figure.clear()
+    for axes, (name, points) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
+        places = range(len(points))
+        axes.plot(places, [p.accuracy for p in points], color="#8a8f98", linewidth=1)
+        for place, p in zip(places, points, strict=True):
+            axes.scatter([place], [p.accuracy], color="#2f7d4f" if p.night.gated.verdict.name == "seal" else "#b3372f", zorder=3)
+        drops = [p.night.correct_surprisal_drop for p in points]
+        other = axes.twinx()
+        other.plot(places, [d.value if isinstance(d, Interval) else float("nan") for d in drops], color="#2b5f9e", linestyle="--", linewidth=1)
+        other.tick_params(labelsize=7, colors="#2b5f9e")
+        axes.set_xticks(list(places), [f"{p.value:g}" for p in points])
+        axes.set_xlabel(name, fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.set_ylim(-0.03, 1.03)
+    return as_svg(figure)
 
 
 def run_charts(runs: Sequence[Run]) -> dict[str, str]:

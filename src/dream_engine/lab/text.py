@@ -38,17 +38,15 @@ class Table:
 def read_table(path: Path) -> Table:
     """A CSV with columns `text` and `label`, and optionally `split` (train, test); without it one text in five is a test, by its digest.
 
-    The same text never stands on both sides: of repeated texts the first one counts.
+    Or a folder that holds a folder of .txt files for each label. The same text never stands on both sides: of repeated texts the first one counts.
 
     Raises:
         InputError: no such file, not UTF-8, a column or a label is missing, fewer than two labels, or nothing on one of the sides.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text: {error}") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    if path.is_dir():
+        files = sorted(path.glob("*/*.txt"))
+        return table(path.name, [(_text(file).strip(), file.parent.name, "") for file in files], str(path))
+    text = _text(path)
     csv.field_size_limit(MAX_FIELD)
     try:
         rows = list(csv.DictReader(text.splitlines(keepends=True)))
@@ -59,6 +57,15 @@ def read_table(path: Path) -> Table:
         found = f"it has: {', '.join(map(str, rows[0]))}" if rows else "it is empty"
         raise InputError(f"{path} has no column {', '.join(sorted(absent))}; {found}")
     return table(path.stem, [((r["text"] or "").strip(), (r["label"] or "").strip(), (r.get("split") or "").strip()) for r in rows], str(path))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def table(name: str, rows: Iterable[tuple[str, str, str]], source: str) -> Table:
