@@ -87,7 +87,7 @@ def test_the_table_of_a_file_names_every_setting(tmp_path: Path) -> None:
     stream, rows = split_stream(*read_digits(0), "class", 5), tmp_path / "rows.jsonl"
     for iterations in (5, 6):
         run_all(stream, [], [0], Plan(iterations=iterations, hidden=8, latents=4), rows, "split digits", silent)
-    said = list(comparisons(rows))
+    said = list(comparisons([rows]))
     assert sum("steps a context" in line for line in said) == 2
     with pytest.raises(InputError, match="holds no runs"):
-        list(comparisons(tmp_path / "none.jsonl"))
+        list(comparisons([tmp_path / "none.jsonl"]))

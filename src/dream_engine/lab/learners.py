@@ -152,6 +152,28 @@ class FeedbackLearner:
         return self._net.sample(y, rng)
 
 
+class Behind:
+    """A learner that sees every input through a frozen layer only; what it replays is what that layer makes."""
+
+    def __init__(self, layer: nn.Module, inner: FeedbackLearner) -> None:
+        self._layer, self._inner = layer, inner
+
+    def begin(self, number: int) -> None:
+        self._inner.begin(number)
+
+    def step(self, examples: Examples) -> None:
+        self._inner.step(Examples(self._layer(examples.x), examples.y))
+
+    def end(self, context: Context) -> None:
+        self._inner.end(context)
+
+    def scores(self, x: Tensor) -> Tensor:
+        return self._inner.scores(self._layer(x))
+
+    def hidden(self, x: Tensor) -> Tensor | None:
+        return self._inner.hidden(self._layer(x))
+
+
 class GenerativeClassifier:
     """A VAE for each class, trained on that class alone; an input belongs to the class that makes it likeliest (van de Ven 2021).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -11,8 +11,8 @@ from dream_engine.errors import InputError
 from dream_engine.lab.data import Stream
 from dream_engine.lab.diffusion import Diffused
 from dream_engine.lab.language import NGrams, Reader, SelfWritten, WritingLearner
-from dream_engine.lab.learners import FeedbackLearner, GenerativeClassifier, Learner, Rehearser
-from dream_engine.lab.nets import Classifier, FeedbackNet
+from dream_engine.lab.learners import Behind, FeedbackLearner, GenerativeClassifier, Learner, Rehearser
+from dream_engine.lab.nets import Classifier, FeedbackNet, RandomLayer
 from dream_engine.lab.penalty import Elastic, Free, Penalty, Synaptic
 from dream_engine.lab.replay import INTACT, Buffer, CurrentInputs, Generated, GeneratorEach, Nothing, Recombined, Replay, Spoiled
 
@@ -86,6 +86,12 @@ def reservoir_replay(stream: Stream, plan: Plan, seed: int) -> Learner:
     """A uniform sample of everything seen, of the size that `er` has in the end."""
     budget = STORED["permuted" if plan.permuted else "class"] * stream.units
     return _rehearser(stream, plan, seed, lambda rng: Buffer(stream, budget, "reservoir", rng), _free)
+
+
+def newest_replay(stream: Stream, plan: Plan, seed: int) -> Learner:
+    """The last examples seen, as many as `er` has in the end, drawn evenly (the buffer of DQN)."""
+    budget = STORED["permuted" if plan.permuted else "class"] * stream.units
+    return _rehearser(stream, plan, seed, lambda rng: Buffer(stream, budget, "newest", rng), _free)
 
 
 def stored_share(share: float) -> Build:
@@ -177,23 +183,51 @@ def _si_strength(stream: Stream, plan: Plan) -> float:
     return (PERMUTED_SI if plan.permuted else SI_STRENGTH)[stream.scenario]
 
 
-def _feedback(stream: Stream, plan: Plan, seed: int, penalty: Callable[[FeedbackNet], Penalty]) -> FeedbackLearner:
+def _feedback(
+    stream: Stream, plan: Plan, seed: int, penalty: Callable[[FeedbackNet], Penalty] = lambda net: Free(), conditional: bool = True,
+    gated: bool = True, distilled: bool = True,
+) -> FeedbackLearner:  # fmt: skip
+    _of_numbers(stream)
     torch.manual_seed(seed)
-    gated = (PERMUTED_GATED if plan.permuted else GATED)[stream.scenario]
-    net = FeedbackNet(stream.inputs, plan.hidden, stream.units, plan.latents, gated, conditional=True, seed=seed)
+    share = (PERMUTED_GATED if plan.permuted else GATED)[stream.scenario] if gated else 0.0
+    net = FeedbackNet(stream.inputs, plan.hidden, stream.units, plan.latents, share, conditional, seed)
     rng = torch.Generator().manual_seed(seed + 1)
-    return FeedbackLearner(stream, net, penalty(net), plan.learning_rate, plan.temperature, plan.bf16, rng)
+    return FeedbackLearner(stream, net, penalty(net), plan.learning_rate, plan.temperature if distilled else None, plan.bf16, rng)
 
 
 def bir(stream: Stream, plan: Plan, seed: int) -> Learner:
     """Brain-inspired replay: feedback, conditional prior, gates, distillation."""
+    return _feedback(stream, plan, seed)
+
+
+def bir_unconditional(stream: Stream, plan: Plan, seed: int) -> Learner:
+    """`bi-r` with one prior for all classes; what is generated belongs to no class of its own."""
+    return _feedback(stream, plan, seed, conditional=False)
+
+
+def bir_ungated(stream: Stream, plan: Plan, seed: int) -> Learner:
+    """`bi-r` whose decoder has all units on for every class."""
+    return _feedback(stream, plan, seed, gated=False)
+
+
+def bir_hard(stream: Stream, plan: Plan, seed: int) -> Learner:
+    """`bi-r` without distillation: its former self gives labels, not distributions."""
+    return _feedback(stream, plan, seed, distilled=False)
+
+
+def bir_internal(stream: Stream, plan: Plan, seed: int) -> Learner:
+    """`bi-r` that replays what a frozen first layer makes of an input, not the input (internal replay).
+
+    The published layer is a pre-trained convolution; these networks have none, so it is a random map of as many units as a hidden layer.
+    """
     _of_numbers(stream)
-    return _feedback(stream, plan, seed, lambda net: Free())
+    layer = RandomLayer(stream.inputs, plan.hidden, seed)
+    inner = _feedback(replace(stream, inputs=plan.hidden), plan, seed)
+    return Behind(layer, inner)
 
 
 def bir_si(stream: Stream, plan: Plan, seed: int) -> Learner:
     """Brain-inspired replay whose encoder and classifier are held by synaptic intelligence as well (Kim 2025)."""
-    _of_numbers(stream)
 
     def held(net: FeedbackNet) -> Penalty:
         return Synaptic([*net.encoder.parameters(), *net.head.parameters()], _si_strength(stream, plan))
@@ -213,6 +247,7 @@ METHODS: Mapping[str, Build] = {
     "joint": none,
     "er": experience_replay,
     "er-reservoir": reservoir_replay,
+    "er-newest": newest_replay,
     "er-1%": stored_share(0.01),
     "er-5%": stored_share(0.05),
     "er-recombined": recombined,
@@ -224,6 +259,10 @@ METHODS: Mapping[str, Build] = {
     "diffusion": diffusion,
     "bi-r": bir,
     "bi-r+si": bir_si,
+    "bi-r-unconditional": bir_unconditional,
+    "bi-r-ungated": bir_ungated,
+    "bi-r-hard": bir_hard,
+    "bi-r-internal": bir_internal,
     "lwf": lwf,
     "ewc": ewc,
     "online-ewc": online_ewc,
@@ -231,6 +270,8 @@ METHODS: Mapping[str, Build] = {
     "generative-classifier": generative_classifier,
 }
 """`joint` is `none` given all data so far at once; the run sees to that."""
+WRITERS = frozenset({"lamol", "n-gram"})
+"""Methods for streams of words only."""
 
 
 def method(name: str) -> Build:

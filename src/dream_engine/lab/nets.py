@@ -113,6 +113,18 @@ class FeedbackNet(nn.Module):
         return self.decode(z, y).float().sigmoid()
 
 
+class RandomLayer(nn.Module):
+    """A frozen random map with sigmoids, D → H (random features, Rahimi & Recht 2007); values in 0 … 1, as a Bernoulli decoder needs them."""
+
+    def __init__(self, inputs: int, hidden: int, seed: int) -> None:
+        super().__init__()
+        rng = torch.Generator().manual_seed(seed)
+        self.register_buffer("weight", 4 * torch.randn(hidden, inputs, generator=rng) / math.sqrt(inputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(F.linear(x, self.weight))  # type: ignore[arg-type]
+
+
 def reparametrised(mean: Tensor, log_var: Tensor, rng: torch.Generator) -> Tensor:
     """mean + σ·ε with σ = exp(log σ² / 2)."""
     return mean + (log_var / 2).exp() * torch.randn(mean.shape, generator=rng)

@@ -18,8 +18,9 @@ from dream_engine.lab.batch import Batch, labelled
 from dream_engine.lab.data import Context, Stream
 from dream_engine.lab.nets import VAE
 
-Keeping = Literal["class", "reservoir"]
-"""`class`: the same number of every class. `reservoir`: a uniform sample of everything seen (Vitter 1985, algorithm R)."""
+Keeping = Literal["class", "reservoir", "newest"]
+"""`class`: the same number of every class. `reservoir`: a uniform sample of everything seen (Vitter 1985, algorithm R). `newest`: the last ones seen,
+the oldest leaves first (the replay memory of DQN, Mnih 2015)."""
 
 
 class Replay(Protocol):
@@ -52,7 +53,7 @@ class Nothing:
 
 
 class Buffer:
-    """Experience replay from stored examples. `budget` is per class for `class`, in all for `reservoir`."""
+    """Experience replay from stored examples, drawn evenly. `budget` is per class for `class`, in all for the others."""
 
     def __init__(self, stream: Stream, budget: int, keeping: Keeping, rng: torch.Generator) -> None:
         if budget < 1:
@@ -87,7 +88,10 @@ class Buffer:
         self._offered += 1
         if len(self._kept) < self._budget:
             self._kept.append(item)
-        elif (slot := int(torch.randint(self._offered, (1,), generator=self._rng))) < self._budget:
+            return
+        oldest = (self._offered - 1) % self._budget
+        slot = oldest if self._keeping == "newest" else int(torch.randint(self._offered, (1,), generator=self._rng))
+        if slot < self._budget:
             self._kept[slot] = item
 
 

@@ -53,15 +53,13 @@ def run_all(
     return [run for run in mine if run.method in wanted and run.seed in seeds]
 
 
-def comparisons(rows: Path) -> Iterator[str]:
-    """Every setting in a file of runs, with the published figures beside it.
+def comparisons(files: Sequence[Path]) -> Iterator[str]:
+    """Every setting in files of runs, with the published figures beside it.
 
     Raises:
         InputError: there is no such file, or it holds something else.
     """
-    kept = _read(rows)
-    if not kept:
-        raise InputError(f"{rows} holds no runs; 'dream lab run --rows {rows}' writes some")
+    kept = [row for path in files for row in _known(path)]
     for setting in dict.fromkeys(r["setting"] for r in kept):
         mine = [r for r in kept if r["setting"] == setting]
         plan, runs = mine[0]["plan"], [Run(**r["run"]) for r in mine]
@@ -69,6 +67,13 @@ def comparisons(rows: Path) -> Iterator[str]:
         yield f"{mine[0]['source']}, {runs[0].scenario} incremental, {mine[0]['contexts']} contexts: {how}"
         yield from compared(mine[0]["source"], runs)
         yield ""
+
+
+def _known(rows: Path) -> list[dict[str, Any]]:
+    found = _read(rows)
+    if not found:
+        raise InputError(f"{rows} holds no runs; 'dream lab run --rows {rows}' writes some")
+    return found
 
 
 def _read(rows: Path) -> list[dict[str, Any]]:
