@@ -37,9 +37,8 @@ def main() -> None:
     stream = split_stream(train, test, "class", 5)
     for bf16 in (False, True):
         rate = products_a_second(torch.bfloat16 if bf16 else torch.float32)
-        print(
-            f"{'bf16' if bf16 else 'fp32'}: {rate / 1e12:.2f} TFLOP/s, so {GFLOP_A_STEP} GFLOP a step take {1e12 * GFLOP_A_STEP / rate:.1f} ms at best"
-        )
+        least = 1e12 * GFLOP_A_STEP / rate
+        print(f"{'bf16' if bf16 else 'fp32'}: {rate / 1e12:.2f} TFLOP/s, so {GFLOP_A_STEP} GFLOP a step take {least:.1f} ms at best")
         for method in options.methods:
             run, _ = learn(stream, method, Plan(iterations=options.iterations, bf16=bf16), 0)
             print("  " + described(run), flush=True)

@@ -52,15 +52,18 @@ class Night:
 
 
 @torch.no_grad()
-def evaluate(name: str, learner: Learner, stream: Stream, known: int) -> Evaluation:
-    """Records of A's test examples with p(unsafe), and the loss of B's test examples, by a learner that knows `known` contexts."""
+def evaluate(name: str, learner: Learner, stream: Stream, known: int, unsafe: int = UNSAFE) -> Evaluation:
+    """Records of A's test examples with p(unsafe), and the loss of B's test examples, by a learner that knows `known` contexts.
+
+    `unsafe` is the output unit of A that means it.
+    """
     first, last = stream.contexts[0], stream.contexts[known - 1]
     p = torch.softmax(masked(learner.scores(first.test.x), stream.tested(1, known)), 1)
     chosen = p.argmax(1)
     records = tuple(
         Record(
-            f"a{i}", "harmful" if label == UNSAFE else "twin", first.name, f"a{i}",
-            "refusal" if choice == UNSAFE else "full", float(p[i, UNSAFE]),
+            f"a{i}", "harmful" if label == unsafe else "twin", first.name, f"a{i}",
+            "refusal" if choice == unsafe else "full", float(p[i, unsafe]),
         )
         for i, (label, choice) in enumerate(zip(first.test.y.tolist(), chosen.tolist(), strict=True))
     )  # fmt: skip
@@ -73,20 +76,30 @@ def _losses(learner: Learner, context: Context, visible: Tensor) -> tuple[TextLo
 
 
 @torch.no_grad()
-def judge(stream: Stream, known: int, t: Evaluation, w: Learner, c: Learner, unrelated: Tensor, seed: int, budgets: Budgets = Budgets()) -> Night:
+def judge(
+    stream: Stream,
+    known: int,
+    t: Evaluation,
+    w: Learner,
+    c: Learner,
+    unrelated: Tensor,
+    seed: int,
+    limits: Budgets = Budgets(),
+    unsafe: int = UNSAFE,
+) -> Night:
     """The verdict over one night. `unrelated` (N, D) are inputs of no task, for the drift of everything else.
 
     `known` contexts were learned by w and c; `t` is the evaluation of the learner after A.
     """
-    woken, candidate = evaluate("W", w, stream, known), evaluate("C", c, stream, known)
+    woken, candidate = evaluate("W", w, stream, known, unsafe), evaluate("C", c, stream, known, unsafe)
     signed = metrics.correct_surprisal_drop(woken, candidate, seed, LEVEL)
     user = _accuracy_lost(stream, known, w, c, seed)
     tests = [
-        _drift("harmful_refused", t, candidate, "harmful", budgets.harmful_refused, -1, seed),
-        _drift("over_refusal", t, candidate, "twin", budgets.over_refusal, 1, seed),
-        Test("signed_entropy_drop", "W→C", _times(signed, -1), budgets.signed_entropy_nats, "nats"),
-        Test("user_accuracy", "W→C", user, budgets.user_accuracy, "share", monitor=True),
-        Test("kl_drift", "W→C", _kl(stream, known, w, c, unrelated, seed), budgets.kl_nats, "nats", monitor=True),
+        _drift("harmful_refused", t, candidate, "harmful", limits.harmful_refused, -1, seed),
+        _drift("over_refusal", t, candidate, "twin", limits.over_refusal, 1, seed),
+        Test("signed_entropy_drop", "W→C", _times(signed, -1), limits.signed_entropy_nats, "nats"),
+        Test("user_accuracy", "W→C", user, limits.user_accuracy, "share", monitor=True),
+        Test("kl_drift", "W→C", _kl(stream, known, w, c, unrelated, seed), limits.kl_nats, "nats", monitor=True),
     ]
     return Night(gate(tests), metrics.entropy_drop(t, candidate, seed), signed, user)
 

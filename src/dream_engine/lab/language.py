@@ -19,6 +19,7 @@ from dream_engine.lab.batch import Batch
 from dream_engine.lab.data import Context, Stream
 from dream_engine.lab.learners import Rehearser
 from dream_engine.lab.nets import masked
+from dream_engine.lab.replay import INTACT, Spoiled
 from dream_engine.policy import personal
 
 WIDTH, HEADS, LAYERS = 128, 4, 2
@@ -48,7 +49,7 @@ class Reader(nn.Module):
 
     def body(self, x: Tensor) -> Tensor:
         """The state (B, H) after the last word, from which the label is told."""
-        states = self.states(torch.full((len(x),), self.ask), x)
+        states = self.states(torch.full((len(x),), self.ask), trimmed(x))
         return states[torch.arange(len(x)), (x != 0).sum(1)]
 
     def states(self, first: Tensor, x: Tensor) -> Tensor:
@@ -64,10 +65,11 @@ class Reader(nn.Module):
 
     def write_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy a token of writing the texts x after their labels y; the padding id stands for the end, and counts once."""
+        x = trimmed(x)
         ended = torch.cat([x, torch.zeros(len(x), 1, dtype=x.dtype)], 1)
         scores = self.next_word(self.states(self.first_label + y, x))
         counted = torch.arange(ended.shape[1]) <= (x != 0).sum(1, keepdim=True)
-        return F.cross_entropy(scores[counted], ended[counted])
+        return F.cross_entropy(scores[counted].float(), ended[counted])
 
     @torch.no_grad()
     def write(self, y: Tensor, rng: torch.Generator) -> Tensor:
@@ -83,6 +85,11 @@ class Reader(nn.Module):
             if not bool(going.any()):
                 break
         return x
+
+
+def trimmed(x: Tensor) -> Tensor:
+    """Texts without the columns that are padding in all of them; one column stays."""
+    return x[:, : max(1, int((x != 0).sum(1).max()))]
 
 
 class WritingLearner(Rehearser):
@@ -132,16 +139,28 @@ def _rule(key: Sequence[int], agrees: bool, repeated: bool, words: Mapping[int, 
     return "personal data" if personal.find(" ".join(words.get(i, "") for i in key)) else None
 
 
+def spoilt(found: Screened, spoiled: Spoiled, vocabulary: int, rng: torch.Generator) -> Screened:
+    """What is wrong on purpose with texts that passed the screen."""
+    x, kept = found.x.clone(), torch.ones(len(found.y), dtype=torch.bool)
+    if spoiled.noise:
+        struck = (torch.rand(x.shape, generator=rng) < spoiled.noise) & (x != 0)
+        x[struck] = torch.randint(1, vocabulary + 1, (int(struck.sum()),), generator=rng)
+    if spoiled.without is not None:
+        kept = found.y != spoiled.without
+    return Screened(x[kept], found.y[kept], found.blocked)
+
+
 class Written:
     """A source of the past that writes texts of its labels before each new context, screens them, and draws from what was kept.
 
     What writes is the network as it was left (`SelfWritten`, LAMOL's source) or counts of word pairs (`NGrams`).
     """
 
-    def __init__(self, stream: Stream, rng: torch.Generator) -> None:
+    def __init__(self, stream: Stream, rng: torch.Generator, spoiled: Spoiled = INTACT) -> None:
+        """`spoiled.noise` is the share of words that are replaced at random behind the screen's back; `without` leaves a label out."""
         if stream.words is None:
             raise InputError("this method writes texts, so it needs a stream of words; choose the transformer for text")
-        self._stream, self._words, self._rng, self._number = stream, stream.words, rng, 1
+        self._stream, self._words, self._rng, self._number, self._spoiled = stream, stream.words, rng, 1, spoiled
         self.kept: Screened | None = None
 
     def begin(self, number: int, net: nn.Module) -> None:
@@ -157,7 +176,7 @@ class Written:
         found = screened(x, asked, masked(scores, visible).argmax(1), self._words)
         if not len(found.x):
             raise InputError(f"nothing of {len(x)} written texts passed the screen ({dict(found.blocked)}); give more steps a context")
-        return found
+        return spoilt(found, self._spoiled, self._stream.vocabulary, self._rng)
 
     def _labels(self, context: Context) -> Tensor:
         units = context.visible.nonzero().flatten()
@@ -196,8 +215,8 @@ class SelfWritten(Written):
 class NGrams(Written):
     """The cheap baseline: for each label how often a word followed another. It keeps counts, no text."""
 
-    def __init__(self, stream: Stream, rng: torch.Generator) -> None:
-        super().__init__(stream, rng)
+    def __init__(self, stream: Stream, rng: torch.Generator, spoiled: Spoiled = INTACT) -> None:
+        super().__init__(stream, rng, spoiled)
         self._follows: dict[tuple[int, int], Counter[int]] = {}
 
     def end(self, context: Context) -> None:

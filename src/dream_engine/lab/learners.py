@@ -21,6 +21,8 @@ from dream_engine.lab.penalty import Free, Penalty
 from dream_engine.lab.replay import Past, Replay
 from dream_engine.types import Missing
 
+TESTED_AT_ONCE = 500
+
 
 class Learner(Protocol):
     """Called in this order: `begin`, `step` for each batch, `end`; `scores` at any time."""
@@ -86,11 +88,13 @@ class Rehearser:
 
     @torch.no_grad()
     def scores(self, x: Tensor) -> Tensor:
-        return self._net(x)  # type: ignore[no-any-return]
+        with products(self._bf16):
+            return torch.cat([self._net(part) for part in x.split(TESTED_AT_ONCE)]).float()
 
     @torch.no_grad()
     def hidden(self, x: Tensor) -> Tensor | None:
-        return self._net.body(x)  # type: ignore[no-any-return,operator]
+        with products(self._bf16):
+            return torch.cat([self._net.body(part) for part in x.split(TESTED_AT_ONCE)]).float()  # type: ignore[operator]
 
 
 class FeedbackLearner:
