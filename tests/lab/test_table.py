@@ -91,3 +91,12 @@ def test_the_table_of_a_file_names_every_setting(tmp_path: Path) -> None:
     assert sum("steps a context" in line for line in said) == 2
     with pytest.raises(InputError, match="holds no runs"):
         list(comparisons([tmp_path / "none.jsonl"]))
+
+
+def test_consolidation_is_shown_epoch_by_epoch() -> None:
+    """The memory empties, and what the VAE makes of unseen digits comes nearer to them."""
+    command = [sys.executable, "-m", "dream_engine.cli", "lab", "consolidate", "--epochs", "4", "--fading", "0.5", "--hidden", "64", "--threads", "1"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert [int(r[1]) for r in rows] == [1000, 500, 250, 125, 62]
+    assert float(rows[-1][2]) < float(rows[0][2])

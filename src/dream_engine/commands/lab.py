@@ -172,6 +172,31 @@ def lab_sweep(
     typer.echo(f"page: {write_sweep(found, page)}")
 
 
+@lab_app.command("consolidate")
+def lab_consolidate(
+    data: Annotated[Path | None, typer.Option("--data-dir", help="Folder with MNIST's four IDX files; scikit-learn's digits without it.")] = None,
+    patterns: Annotated[int, typer.Option(min=1, help="Experiences in the memory at first.")] = 1000,
+    epochs: Annotated[int, typer.Option(min=1)] = 20,
+    fading: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the memory that is forgotten after each epoch.")] = 0.2,
+    hidden: Annotated[int, typer.Option(min=1)] = 400,
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
+    """A Hopfield memory, reactivated from noise, teaches a VAE while it fades (Spens & Burgess 2024)."""
+    import torch
+
+    from dream_engine.lab.data import read_digits, read_mnist
+    from dream_engine.lab.hopfield import Memory, consolidate, course
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    train, test = read_mnist(data) if data else read_digits(seed)
+    rng = torch.Generator().manual_seed(seed)
+    stored = train.x[torch.randperm(len(train), generator=rng)[:patterns]]
+    done = consolidate(Memory(stored), test.x[:1000], hidden, epochs, len(stored), rng, fading=fading)
+    typer.echo("\n".join(course(done)))
+
+
 @lab_app.command("demo")
 def lab_demo(
     folder: Annotated[Path, typer.Option("--out", help="Where the page and the runs go.")] = Path("runs/lab-demo"),

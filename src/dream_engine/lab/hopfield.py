@@ -5,7 +5,7 @@ Experiences are stored as they are; noise falls into stored patterns; a VAE lear
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -79,6 +79,13 @@ def consolidate(
         left.append(len(current.patterns) if current else 0)
         distortion.append(reconstruction_error(vae, test))
     return Consolidated(vae, tuple(left), tuple(distortion))
+
+
+def course(done: Consolidated) -> Iterator[str]:
+    """A heading and a line an epoch: patterns left in memory, error of what the VAE makes of unseen examples."""
+    yield f"{'epoch':>5s} {'patterns left':>14s} {'error on unseen (mean squared, a pixel)':>40s}"
+    for epoch, (left, error) in enumerate(zip(done.left, done.distortion, strict=True)):
+        yield f"{epoch:5d} {left:14d} {error:40.4f}"
 
 
 @torch.no_grad()
