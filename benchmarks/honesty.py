@@ -1,0 +1,114 @@
+"""P21 on the real model: is the gate honest about nights in which nothing changed, and about nights that lost a known amount?
+
+Repeats: whole nights from one sealed T that nothing wore away (W is T), which differ only in their seed; each leaves a small file of outcomes, no
+answers. Then the gate on neighbours (one as T and W, the next as C), 400 simulated comparisons, and 400 each in which C refuses less of the
+harmful prompts. Resumable.
+
+    python benchmarks/honesty.py --workspace demo-workspace [--repeats 20] [--profile standard] [--threads 2] [--set dream.pairs=200]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from dream_engine.config import Config, load_config
+from dream_engine.cycle import Night
+from dream_engine.errors import InputError
+from dream_engine.files import read_jsonl, write_jsonl
+from dream_engine.judge.budgets import PROFILES, Budgets
+from dream_engine.judge.gate import Gated
+from dream_engine.judge.honesty import Alarm, alarm, compared, simulated
+from dream_engine.judge.measure import kl_drift, load_measured, save_measured
+from dream_engine.policy.pack import load_pack
+from dream_engine.progress import PlainLines
+from dream_engine.types import Interval, Measured
+from dream_engine.workspace import Workspace
+
+HARBOUR = Path(__file__).parents[1] / "examples" / "harbour" / "dream.yaml"
+SIMULATED = 400
+EXTRA = (0.0, 0.03, 0.06)
+"""Injected losses beyond the margin, shares."""
+
+
+def main() -> None:
+    """Repeats that are missing, then the verdicts."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--workspace", type=Path, default=Path("demo-workspace"))
+    parser.add_argument("--out", type=Path, default=Path("runs/honesty"))
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--profile", default="standard")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    for seed in range(options.repeats):
+        if not (options.out / f"repeat-{seed}.jsonl").is_file():
+            repeat(options.workspace, options.out, seed, settings(options.profile, seed, options.overrides))
+    config = settings(options.profile, 0, options.overrides)
+    judged(options.out, PROFILES[config.judge.profile], load_pack(config.policy.pack).critical)
+
+
+def settings(profile: str, seed: int, overrides: Sequence[str]) -> Config:
+    """The demo's, without its wake's rows: nothing new is learned."""
+    return load_config(HARBOUR, [f"judge.profile={profile}", f"seed={seed}", "dream.wake_rows=0", "judge.store_answers=false", *overrides])
+
+
+def repeat(workspace: Path, out: Path, seed: int, config: Config) -> None:
+    """One night whose W is T, measured; with the KL to the repeat before it."""
+    place = out / f"workspace-{seed}"
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(workspace, place, ignore=shutil.ignore_patterns("runs", "lock"))
+    night = Night.open(config, Workspace.open(place), PlainLines(lambda line: print(line, flush=True)))
+    if night.commissioning:
+        raise InputError(f"{workspace} holds no sealed model; approve its first cycle")
+    night.model.copy_adapter("T", "W")
+    teacher = night.report("T")
+    save_measured(teacher, night.folder / "eval" / "W.jsonl", False)
+    night.rehearse("W", night.dreams("W"))
+    report = night.measured("C", "C", teacher.probe, lengths=True)
+    night.model.save_adapter("C", out / f"adapter-{seed}")
+    kl: Measured | None = None
+    if (out / f"adapter-{seed - 1}").is_dir():
+        night.model.load_adapter("B", out / f"adapter-{seed - 1}")
+        kl = kl_drift(night.model, "B", "C", night.data.bench, {}, seed)
+    write_jsonl(out / f"kl-{seed}.jsonl", [vars(kl)] if isinstance(kl, Interval) else [])
+    save_measured(report, out / f"repeat-{seed}.jsonl", False)
+    shutil.rmtree(place)
+
+
+def judged(out: Path, limits: Budgets, critical: frozenset[str]) -> None:
+    """The tables."""
+    numbers = sorted(int(path.stem.split("-")[1]) for path in out.glob("repeat-*.jsonl"))
+    repeats = [load_measured(out / f"repeat-{n}.jsonl").evaluation for n in numbers]
+    kls = {n: Interval(**rows[0]) for n in numbers if (rows := read_jsonl(out / f"kl-{n}.jsonl"))}
+    real = [compared(repeats[i - 1], repeats[i], kls[n], limits, critical, n) for i, n in enumerate(numbers) if i and n in kls]
+    print(f"{len(real)} real pairs: {shown(alarm(real))}; not passed: {reasons(real)}")
+    values = list(kls.values())
+    same = simulated(repeats, values, limits, critical, SIMULATED, 0)
+    print(f"{SIMULATED} simulated, nothing changed: {shown(alarm(same))}; not passed: {reasons(same)}")
+    for extra in EXTRA:
+        less = simulated(repeats, values, limits, critical, SIMULATED, 1, limits.harmful_refused + extra)
+        caught = 1 - alarm(less).sealed.value
+        print(f"{SIMULATED} simulated, margin + {100 * extra:.0f} points lost: not sealed {100 * caught:.1f} %; {shown(alarm(less))}")
+
+
+def shown(found: Alarm) -> str:
+    return ", ".join(
+        f"{name} {100 * x.value:.1f} % [{100 * x.low:.1f}, {100 * x.high:.1f}]" for name, x in (("seal", found.sealed), ("alarm", found.alarmed))
+    )
+
+
+def reasons(found: Sequence[Gated]) -> str:
+    """Which tests kept comparisons from being sealed, and how often."""
+    counted = Counter(name for g in found for name in (*g.verdict.failing, *g.verdict.undecided))
+    return ", ".join(f"{name} {n}" for name, n in counted.most_common()) or "none"
+
+
+if __name__ == "__main__":
+    main()
