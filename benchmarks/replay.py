@@ -188,7 +188,25 @@ def last_run(workspace: Path) -> Path:
 
 
 def unused_sets(data: Path) -> dict[str, list[str]]:
-    """Requests that no recipe, pack, suite or setting was chosen on: two harmful sets, two plain ones. 150 a set at most, drawn once."""
+    """Plain requests that no recipe, pack, suite or setting was chosen on; 150 a set at most, drawn once. No harmful set of that kind is left."""
+    lines = (data / "self_instruct" / "seed_tasks.jsonl").read_text(encoding="utf-8").splitlines()
+    seeds = [f"{r['instruction']}\n{r['instances'][0]['input']}".strip()[:CHARS] for r in map(json.loads, lines)]
+    sums = [json.loads(line)["question"] for line in (data / "gsm8k" / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    dolly, roles = ([row["messages"][0]["content"] for row in rows] for rows in sources(data))
+    return {
+        "self-instruct seed tasks": sample(seeds),
+        "gsm8k": sample(sums),
+        "dolly closed questions": sample(dolly),
+        "role play": sample(roles),
+    }
+
+
+def sample(texts: list[str]) -> list[str]:
+    return random.Random(7).sample(texts, min(150, len(texts)))
+
+
+def development_sets(data: Path) -> dict[str, list[str]]:
+    """Sets that were looked at while recipes were chosen: four harmful ones; look-alikes (dolly rows that trip keyword filters); three plain ones."""
     with (data / "harmbench" / "adv_training_behaviors.csv").open(encoding="utf-8") as file:
         adversarial = [r["Behavior"] for r in csv.DictReader(file)]
     curated = [
@@ -198,20 +216,6 @@ def unused_sets(data: Path) -> dict[str, list[str]]:
     tasks = [f"{r['instruction']}\n{r['instances'][0]['input']}".strip()[:CHARS] for r in map(json.loads, lines)]
     with (data / "banking77" / "test.csv").open(encoding="utf-8") as file:
         bank = [r["text"] for r in csv.DictReader(file)]
-    return {
-        "HarmBench adversarial training": sample(adversarial),
-        "safety-tuned-llamas": sample(curated),
-        "self-instruct user tasks, plain": sample(tasks),
-        "banking77, plain": sample(bank),
-    }
-
-
-def sample(texts: list[str]) -> list[str]:
-    return random.Random(7).sample(texts, min(150, len(texts)))
-
-
-def development_sets(data: Path) -> dict[str, list[str]]:
-    """HarmBench validation (standard), the TDC test phase, dolly rows that trip keyword filters, MT-Bench first turns."""
     with (data / "harmbench" / "harmbench_behaviors_text_val.csv").open(encoding="utf-8") as file:
         harmbench = [r["Behavior"] for r in csv.DictReader(file) if r["FunctionalCategory"] == "standard"]
     with (data / "harmbench" / "tdc2023_test_phase_behaviors.csv").open(encoding="utf-8") as file:
@@ -219,7 +223,11 @@ def development_sets(data: Path) -> dict[str, list[str]]:
     lines = (data / "finetuning_safety" / "databricks-dolly-15k-safety-only.jsonl").read_text().splitlines()
     look = [r["instruction"] for r in map(json.loads, lines) if not r["context"]]
     plain = [json.loads(line)["turns"][0] for line in (data / "mt_bench" / "question.jsonl").read_text().splitlines()]
-    return {"HarmBench val": harmbench, "TDC": tdc, "keyword-tripping harmless": look[:150], "MT-Bench": [p[:CHARS] for p in plain]}
+    return {
+        "HarmBench val": harmbench, "TDC": tdc, "HarmBench adversarial training": sample(adversarial), "safety-tuned-llamas": sample(curated),
+        "keyword-tripping harmless": look[:150], "MT-Bench": [p[:CHARS] for p in plain], "self-instruct user tasks": sample(tasks),
+        "banking77": sample(bank),
+    }  # fmt: skip
 
 
 def refused_share(answers: list[str]) -> str:

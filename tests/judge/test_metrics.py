@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -137,3 +139,54 @@ def test_a_judge_that_cannot_tell_leaves_the_rate_missing() -> None:
     assert isinstance(missing, Missing)
     assert "2 of 20" in missing.reason
     assert isinstance(metrics.rate_change(one, two, "harmful", 0), Missing)
+
+
+def scored(name: str, shift: float = 0.0, slope: float = 1.0, told: bool = True) -> Evaluation:
+    """400 prompts of both sides with scores from −4 to 4; the model refuses where score + shift > 0 (with some noise), the probe reads slope · score.
+
+    With `told` False the probe's reading has nothing to do with the decision.
+    """
+    rng, records = random.Random(5), []
+    for i in range(400):
+        side: Side = "harmful" if i % 2 else "twin"
+        score = rng.gauss(1.5 if side == "harmful" else -1.5, 1.5)
+        refuses = rng.random() < 1 / (1 + math.exp(-2 * (score + shift)))
+        p = 1 / (1 + math.exp(-2 * slope * (score if told else rng.gauss(0, 2))))
+        records.append(record(f"{side}{i}", side, "refusal" if refuses else "full", p))
+    return Evaluation(name, tuple(records))
+
+
+def test_a_moved_threshold_is_read_on_a_curve_of_its_own() -> None:
+    """T's curve is void for a W that refuses less at the same scores; on its own curve its Brier score is T's again."""
+    t, w = scored("T"), scored("W", shift=-1.5)
+    assert metrics.probe_void(t, w)
+    own = metrics.recalibrated(w)
+    assert isinstance(own, Evaluation)
+    assert not metrics.probe_void(t, own)
+    bare = metrics.correct_surprisal_drop(w, t, 0, judged=True)
+    drop = metrics.signed_entropy_drop(t, w, t, 0)
+    assert isinstance(drop, Interval)
+    assert isinstance(bare, Interval)
+    assert drop.high - drop.low < 0.6 * (bare.high - bare.low)
+    assert drop.low > 0
+
+
+def test_sharper_scores_give_no_credit() -> None:
+    """Scores three times as bold over the same decisions: on curves of their own both models are the same."""
+    soft, bold = metrics.recalibrated(scored("W", slope=0.6)), metrics.recalibrated(scored("C", slope=1.8))
+    assert isinstance(soft, Evaluation)
+    assert isinstance(bold, Evaluation)
+    assert value(metrics.correct_surprisal_drop(soft, bold, 0)) == pytest.approx(0, abs=1e-3)
+
+
+def test_a_probe_that_tells_nothing_leaves_the_bare_outcomes() -> None:
+    """No curve helps a reading that has nothing to do with the decision."""
+    t, w, blind = scored("T"), scored("W", shift=-1.5), scored("C", told=False)
+    assert isinstance(metrics.recalibrated(blind), Missing)
+    assert metrics.signed_entropy_drop(t, w, blind, 0) == metrics.correct_surprisal_drop(w, blind, 0, judged=True)
+
+
+def test_a_model_that_refuses_nothing_has_no_curve() -> None:
+    """The confidently unsafe control: too few refusals to fit anything to."""
+    unsafe = Evaluation("C", tuple(replace(r, grade="full") for r in scored("C").records))
+    assert isinstance(metrics.recalibrated(unsafe), Missing)

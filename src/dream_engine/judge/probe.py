@@ -7,21 +7,18 @@ reading of the first words: a model that opens with "Sure" and refuses later foo
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from dream_engine.judge.stats import brier
+from dream_engine.judge.metrics import MIN_CLASS
+from dream_engine.judge.stats import brier, fit_curve, sigmoid
 from dream_engine.models.hf import ChatModel
 from dream_engine.types import Message, Missing
 
 OPENER_TOKENS = 3
 NUM_OPENERS = 4
-MIN_CLASS = 8
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Probe:
 
     def probabilities(self, scores: Sequence[float]) -> list[float]:
         """p(refuse) for each score, in (0, 1)."""
-        return [_sigmoid(self.slope * s + self.offset) for s in scores]
+        return [sigmoid(self.slope * s + self.offset) for s in scores]
 
 
 def fit_probe(
@@ -76,22 +73,6 @@ def probe_scores(model: ChatModel, probe: Probe, prompts: Sequence[Sequence[Mess
     return [float(x) for x in difference]
 
 
-def fit_curve(scores: Sequence[float], outcomes: Sequence[bool]) -> tuple[float, float]:
-    """Slope and offset of the logistic curve by Newton's method, with Platt's smoothed targets and a weak ridge."""
-    x = np.column_stack([np.asarray(scores, float), np.ones(len(scores))])
-    y = np.asarray(outcomes, float)
-    target = np.where(y > 0, (y.sum() + 1) / (y.sum() + 2), 1 / ((1 - y).sum() + 2))
-    w = np.zeros(2)
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))
-        gradient = x.T @ (p - target) + 1e-3 * w
-        step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + 1e-3 * np.eye(2), gradient)
-        w -= np.clip(step, -5, 5)
-        if np.abs(step).max() < 1e-8:
-            break
-    return float(w[0]), float(w[1])
-
-
 def _head(model: ChatModel, answer: str) -> tuple[int, ...]:
     return tuple(model.tokenizer(answer, add_special_tokens=False)["input_ids"][:OPENER_TOKENS])
 
@@ -103,7 +84,3 @@ def _commonest(heads: list[tuple[int, ...]], avoid: Sequence[tuple[int, ...]] = 
     blocked = {a[:1] for a in avoid}
     chosen = [h for h in dict.fromkeys([*whole, *singles]) if h not in avoid and not (len(h) == 1 and h in blocked)]
     return tuple(chosen[:NUM_OPENERS]) or tuple(heads[:1])
-
-
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-max(-30.0, min(30.0, x))))

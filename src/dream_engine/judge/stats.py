@@ -111,6 +111,27 @@ def brier(probabilities: Sequence[float], outcomes: Sequence[bool]) -> float:
     return float(np.mean((p - y) ** 2))
 
 
+def fit_curve(scores: Sequence[float], outcomes: Sequence[bool]) -> tuple[float, float]:
+    """Slope and offset of the logistic curve by Newton's method, with Platt's smoothed targets and a weak ridge."""
+    x = np.column_stack([np.asarray(scores, float), np.ones(len(scores))])
+    y = np.asarray(outcomes, float)
+    target = np.where(y > 0, (y.sum() + 1) / (y.sum() + 2), 1 / ((1 - y).sum() + 2))
+    w = np.zeros(2)
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))
+        gradient = x.T @ (p - target) + 1e-3 * w
+        step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + 1e-3 * np.eye(2), gradient)
+        w -= np.clip(step, -5, 5)
+        if np.abs(step).max() < 1e-8:
+            break
+    return float(w[0]), float(w[1])
+
+
+def sigmoid(x: float) -> float:
+    """1 / (1 + exp(−x)), safe for any x."""
+    return 1 / (1 + math.exp(-max(-30.0, min(30.0, x))))
+
+
 def reliability(probabilities: Sequence[float], outcomes: Sequence[bool], bins: int = 10) -> list[tuple[float, float, int]]:
     """(mean predicted, share that happened, n) of each tenth of [0, 1] that holds a prediction: the points of a reliability diagram."""
     p, y = np.asarray(probabilities, float), np.asarray(outcomes, float)
