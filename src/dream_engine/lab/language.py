@@ -17,18 +17,18 @@ from torch.nn import functional as F
 from dream_engine.errors import InputError
 from dream_engine.lab.batch import Batch
 from dream_engine.lab.data import Context, Stream
-from dream_engine.lab.learners import Rehearser
+from dream_engine.lab.learners import Rehearser, products
 from dream_engine.lab.nets import masked
 from dream_engine.lab.replay import INTACT, Spoiled
 from dream_engine.policy import personal
 
 WIDTH, HEADS, LAYERS = 128, 4, 2
-WRITE_WEIGHT = 0.25
+WRITE_WEIGHT = 1.0
 """λ of LAMOL's loss: what writing counts beside answering."""
 EACH_CONTEXT = 3000
 """Texts written of each past context before a new one is learned, the same number for each of its labels."""
 WRITE_BATCH = 256
-LIKELIEST = 40
+LIKELIEST = 4096
 
 
 class Reader(nn.Module):
@@ -78,7 +78,7 @@ class Reader(nn.Module):
         going = torch.ones(len(y), dtype=torch.bool)
         for place in range(self.length):
             top = self.next_word(self.states(self.first_label + y, x[:, :place])[:, -1]).topk(min(LIKELIEST, self.first_label))
-            drawn = torch.multinomial(top.values.softmax(1), 1, generator=rng)
+            drawn = torch.multinomial(top.values.float().softmax(1), 1, generator=rng)
             word = top.indices.gather(1, drawn).squeeze(1) * going
             x[:, place] = word
             going &= word != 0
@@ -156,11 +156,11 @@ class Written:
     What writes is the network as it was left (`SelfWritten`, LAMOL's source) or counts of word pairs (`NGrams`).
     """
 
-    def __init__(self, stream: Stream, rng: torch.Generator, spoiled: Spoiled = INTACT) -> None:
+    def __init__(self, stream: Stream, rng: torch.Generator, spoiled: Spoiled = INTACT, bf16: bool = False) -> None:
         """`spoiled.noise` is the share of words that are replaced at random behind the screen's back; `without` leaves a label out."""
         if stream.words is None:
             raise InputError("this method writes texts, so it needs a stream of words; choose the transformer for text")
-        self._stream, self._words, self._rng, self._number, self._spoiled = stream, stream.words, rng, 1, spoiled
+        self._stream, self._words, self._rng, self._number, self._spoiled, self._bf16 = stream, stream.words, rng, 1, spoiled, bf16
         self.kept: Screened | None = None
 
     def begin(self, number: int, net: nn.Module) -> None:
@@ -170,9 +170,10 @@ class Written:
     @torch.no_grad()
     def _dream(self, net: nn.Module) -> Screened:
         asked = torch.cat([self._labels(c) for c in self._stream.contexts[: self._number - 1]])
-        x = torch.cat([self.write(part, net) for part in asked.split(WRITE_BATCH)])
         visible = self._stream.visible(self._number - 1, asked).expand(len(asked), -1)
-        scores = torch.cat([net(part) for part in x.split(WRITE_BATCH)])
+        with products(self._bf16):
+            x = torch.cat([self.write(part, net) for part in asked.split(WRITE_BATCH)])
+            scores = torch.cat([net(part) for part in x.split(WRITE_BATCH)])
         found = screened(x, asked, masked(scores, visible).argmax(1), self._words)
         if not len(found.x):
             raise InputError(f"nothing of {len(x)} written texts passed the screen ({dict(found.blocked)}); give more steps a context")
@@ -215,8 +216,8 @@ class SelfWritten(Written):
 class NGrams(Written):
     """The cheap baseline: for each label how often a word followed another. It keeps counts, no text."""
 
-    def __init__(self, stream: Stream, rng: torch.Generator, spoiled: Spoiled = INTACT) -> None:
-        super().__init__(stream, rng, spoiled)
+    def __init__(self, stream: Stream, rng: torch.Generator, spoiled: Spoiled = INTACT, bf16: bool = False) -> None:
+        super().__init__(stream, rng, spoiled, bf16)
         self._follows: dict[tuple[int, int], Counter[int]] = {}
 
     def end(self, context: Context) -> None:

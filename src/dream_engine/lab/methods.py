@@ -113,12 +113,12 @@ def recombined(stream: Stream, plan: Plan, seed: int) -> Learner:
 
 def lamol(stream: Stream, plan: Plan, seed: int) -> Learner:
     """The transformer writes its own past (LAMOL-like)."""
-    return _with(WritingLearner, stream, plan, seed, lambda rng: SelfWritten(stream, rng, plan.spoiled), _free)
+    return _with(WritingLearner, stream, plan, seed, lambda rng: SelfWritten(stream, rng, plan.spoiled, plan.bf16), _free)
 
 
 def n_gram(stream: Stream, plan: Plan, seed: int) -> Learner:
     """Word pairs of each label write the transformer's past: the cheap baseline of `lamol`."""
-    return _rehearser(stream, plan, seed, lambda rng: NGrams(stream, rng, plan.spoiled), _free)
+    return _rehearser(stream, plan, seed, lambda rng: NGrams(stream, rng, plan.spoiled, plan.bf16), _free)
 
 
 def _of_numbers(stream: Stream) -> None:
