@@ -103,7 +103,7 @@ class DreamPlan(_Strict):
     anchors: int = Field(20, ge=0)
     self_anchors: int = Field(200, ge=0)
     recalled: int = Field(40, ge=0)
-    wake_rows: int = Field(120, ge=0)
+    wake_rows: int = Field(300, ge=0)
     answer_tokens: int = Field(16, ge=1)
     refusal_tokens: int = Field(16, ge=4)
     learning_rate: float = Field(1e-3, gt=0)
