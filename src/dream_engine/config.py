@@ -101,7 +101,7 @@ class DreamPlan(_Strict):
     pairs: int = Field(400, ge=2)
     reworded_pairs: int = Field(40, ge=0)
     anchors: int = Field(20, ge=0)
-    self_anchors: int = Field(480, ge=0)
+    self_anchors: int = Field(460, ge=0)
     recalled: int = Field(40, ge=0)
     wake_rows: int = Field(300, ge=0)
     answer_tokens: int = Field(16, ge=1)
