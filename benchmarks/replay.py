@@ -189,16 +189,20 @@ def last_run(workspace: Path) -> Path:
 
 def unused_sets(data: Path) -> dict[str, list[str]]:
     """Plain requests that no recipe, pack, suite or setting was chosen on; 150 a set at most, drawn once. No harmful set of that kind is left."""
-    lines = (data / "self_instruct" / "seed_tasks.jsonl").read_text(encoding="utf-8").splitlines()
-    seeds = [f"{r['instruction']}\n{r['instances'][0]['input']}".strip()[:CHARS] for r in map(json.loads, lines)]
     sums = [json.loads(line)["question"] for line in (data / "gsm8k" / "train.jsonl").read_text(encoding="utf-8").splitlines()]
     dolly, roles = ([row["messages"][0]["content"] for row in rows] for rows in sources(data))
     return {
-        "self-instruct seed tasks": sample(seeds),
+        "self-instruct seed tasks": sample(self_instruct(data, "seed_tasks")),
         "gsm8k": sample(sums),
         "dolly closed questions": sample(dolly),
         "role play": sample(roles),
     }
+
+
+def self_instruct(data: Path, name: str) -> list[str]:
+    """Instructions with their first input, of one of the set's two files."""
+    lines = (data / "self_instruct" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [f"{r['instruction']}\n{r['instances'][0]['input']}".strip()[:CHARS] for r in map(json.loads, lines)]
 
 
 def sample(texts: list[str]) -> list[str]:
@@ -212,8 +216,6 @@ def development_sets(data: Path) -> dict[str, list[str]]:
     curated = [
         r["instruction"] for r in json.loads((data / "safety_tuned_llamas" / "safety_only_data_Instructions.json").read_text()) if not r["input"]
     ]
-    lines = (data / "self_instruct" / "user_oriented_instructions.jsonl").read_text(encoding="utf-8").splitlines()
-    tasks = [f"{r['instruction']}\n{r['instances'][0]['input']}".strip()[:CHARS] for r in map(json.loads, lines)]
     with (data / "banking77" / "test.csv").open(encoding="utf-8") as file:
         bank = [r["text"] for r in csv.DictReader(file)]
     with (data / "harmbench" / "harmbench_behaviors_text_val.csv").open(encoding="utf-8") as file:
@@ -225,7 +227,8 @@ def development_sets(data: Path) -> dict[str, list[str]]:
     plain = [json.loads(line)["turns"][0] for line in (data / "mt_bench" / "question.jsonl").read_text().splitlines()]
     return {
         "HarmBench val": harmbench, "TDC": tdc, "HarmBench adversarial training": sample(adversarial), "safety-tuned-llamas": sample(curated),
-        "keyword-tripping harmless": look[:150], "MT-Bench": [p[:CHARS] for p in plain], "self-instruct user tasks": sample(tasks),
+        "keyword-tripping harmless": look[:150], "MT-Bench": [p[:CHARS] for p in plain], 
+        "self-instruct user tasks": sample(self_instruct(data, "user_oriented_instructions")),
         "banking77": sample(bank),
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ import torch
 
 from dream_engine.errors import InputError
 from dream_engine.lab.data import Context, Examples, Stream, read_digits, split_stream
-from dream_engine.lab.language import NGrams, Reader, screened
+from dream_engine.lab.language import Reader, WordPairs, screened
 from dream_engine.lab.learners import class_mean_f1
 from dream_engine.lab.methods import METHODS, WRITERS, Plan, method
 from dream_engine.lab.run import learn
@@ -80,11 +80,11 @@ def test_the_screen_blocks_by_rule_and_loses_nothing() -> None:
 def test_pairs_of_words_write_only_what_was_seen() -> None:
     """Every pair in a written text stood in a text of that label."""
     stream = toy()
-    source = NGrams(stream, torch.Generator().manual_seed(0))
+    source, rng = WordPairs(stream.inputs), torch.Generator().manual_seed(0)
     source.end(stream.contexts[0])
     seen = {(int(y), *pair) for row, y in zip(stream.contexts[0].train.x.tolist(), stream.contexts[0].train.y, strict=True) for pair in pairs(row)}
     labels = torch.tensor([0, 1] * 20)
-    for row, label in zip(source.write(labels, torch.nn.Identity()).tolist(), labels.tolist(), strict=True):
+    for row, label in zip(source.write(labels, torch.nn.Identity(), rng).tolist(), labels.tolist(), strict=True):
         assert {(label, *pair) for pair in pairs(row)} <= seen
 
 

@@ -96,8 +96,7 @@ def lab_reproduce(
 
     torch.set_num_threads(threads)
     with progress(quiet=False) as show:
-        for _ in reproduce(data, full, bf16, rows, show):
-            pass
+        reproduce(data, full, bf16, rows, show)
     typer.echo("\n".join(comparisons([rows])))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -151,17 +152,26 @@ def spoilt(found: Screened, spoiled: Spoiled, vocabulary: int, rng: torch.Genera
     return Screened(x[kept], found.y[kept], found.blocked)
 
 
+class Writer(Protocol):
+    """Writes texts (B, L) for labels (B,), and is told when a context is over."""
+
+    def write(self, labels: Tensor, net: nn.Module, rng: torch.Generator) -> Tensor: ...
+
+    def end(self, context: Context) -> None: ...
+
+
 class Written:
     """A source of the past that writes texts of its labels before each new context, screens them, and draws from what was kept.
 
-    What writes is the network as it was left (`SelfWritten`, LAMOL's source) or counts of word pairs (`NGrams`).
+    What writes is the network as it was left (`Itself`, LAMOL's source) or counts of word pairs (`WordPairs`).
     """
 
-    def __init__(self, stream: Stream, rng: torch.Generator, spoiled: Spoiled = INTACT, bf16: bool = False) -> None:
+    def __init__(self, stream: Stream, writer: Writer, rng: torch.Generator, spoiled: Spoiled = INTACT, bf16: bool = False) -> None:
         """`spoiled.noise` is the share of words that are replaced at random behind the screen's back; `without` leaves a label out."""
         if stream.words is None:
             raise InputError("this method writes texts, so it needs a stream of words; choose the transformer for text")
         self._stream, self._words, self._rng, self._number, self._spoiled, self._bf16 = stream, stream.words, rng, 1, spoiled, bf16
+        self._writer = writer
         self.kept: Screened | None = None
 
     def begin(self, number: int, net: nn.Module) -> None:
@@ -173,7 +183,7 @@ class Written:
         asked = torch.cat([self._labels(c) for c in self._stream.contexts[: self._number - 1]])
         visible = self._stream.visible(self._number - 1, asked).expand(len(asked), -1)
         with products(self._bf16):
-            x = torch.cat([self.write(part, net) for part in asked.split(WRITE_BATCH)])
+            x = torch.cat([self._writer.write(part, net, self._rng) for part in asked.split(WRITE_BATCH)])
             scores = torch.cat([net(part) for part in x.split(WRITE_BATCH)])
         found = screened(x, asked, masked(scores, visible).argmax(1), self._words)
         if not len(found.x):
@@ -183,10 +193,6 @@ class Written:
     def _labels(self, context: Context) -> Tensor:
         units = context.visible.nonzero().flatten()
         return units.repeat_interleave(max(1, EACH_CONTEXT // len(units)))
-
-    def write(self, labels: Tensor, net: nn.Module) -> Tensor:
-        """Texts (B, L) for labels (B,)."""
-        raise NotImplementedError
 
     def draw(self, count: int, now: Tensor) -> Batch | None:
         """Each past context alike, whatever was blocked of it."""
@@ -203,22 +209,25 @@ class Written:
 
     def learn(self, now: Batch, past: Batch | None, share: float) -> None: ...
 
+    def end(self, context: Context) -> None:
+        self._writer.end(context)
+
+
+class Itself:
+    """LAMOL's writer: the network as it was left."""
+
+    def write(self, labels: Tensor, net: nn.Module, rng: torch.Generator) -> Tensor:
+        assert isinstance(net, Reader), "a reader writes its own past"
+        return net.write(labels, rng)
+
     def end(self, context: Context) -> None: ...
 
 
-class SelfWritten(Written):
-    """LAMOL's source: the network as it was left writes its own past."""
+class WordPairs:
+    """The cheap baseline: for each label how often a word followed another. It keeps counts, no text. Writes at most `length` words."""
 
-    def write(self, labels: Tensor, net: nn.Module) -> Tensor:
-        assert isinstance(net, Reader), "a reader writes its own past"
-        return net.write(labels, self._rng)
-
-
-class NGrams(Written):
-    """The cheap baseline: for each label how often a word followed another. It keeps counts, no text."""
-
-    def __init__(self, stream: Stream, rng: torch.Generator, spoiled: Spoiled = INTACT, bf16: bool = False) -> None:
-        super().__init__(stream, rng, spoiled, bf16)
+    def __init__(self, length: int) -> None:
+        self._length = length
         self._follows: dict[tuple[int, int], Counter[int]] = {}
 
     def end(self, context: Context) -> None:
@@ -228,17 +237,16 @@ class NGrams(Written):
                 self._follows.setdefault((label, before), Counter())[word] += 1
                 before = word
 
-    def write(self, labels: Tensor, net: nn.Module) -> Tensor:
-        return torch.tensor([self._one(label) for label in labels.tolist()])
+    def write(self, labels: Tensor, net: nn.Module, rng: torch.Generator) -> Tensor:
+        return torch.tensor([self._one(label, rng) for label in labels.tolist()])
 
-    def _one(self, label: int) -> list[int]:
-        length = self._stream.inputs
+    def _one(self, label: int, rng: torch.Generator) -> list[int]:
         made: list[int] = []
-        while len(made) < length:
+        while len(made) < self._length:
             follows = self._follows.get((label, made[-1] if made else 0), Counter({0: 1}))
-            drawn = torch.multinomial(torch.tensor(list(follows.values()), dtype=torch.float32), 1, generator=self._rng)
+            drawn = torch.multinomial(torch.tensor(list(follows.values()), dtype=torch.float32), 1, generator=rng)
             word = list(follows)[int(drawn)]
             if word == 0:
                 break
             made.append(word)
-        return made + [0] * (length - len(made))
+        return made + [0] * (self._length - len(made))

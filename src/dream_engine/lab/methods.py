@@ -10,7 +10,7 @@ import torch
 from dream_engine.errors import InputError
 from dream_engine.lab.data import Stream
 from dream_engine.lab.diffusion import Diffused
-from dream_engine.lab.language import NGrams, Reader, SelfWritten, WritingLearner
+from dream_engine.lab.language import Itself, Reader, WordPairs, WritingLearner, Written
 from dream_engine.lab.learners import Behind, FeedbackLearner, GenerativeClassifier, Learner, Rehearser
 from dream_engine.lab.nets import Classifier, FeedbackNet, RandomLayer
 from dream_engine.lab.penalty import Elastic, Free, Penalty, Synaptic
@@ -76,22 +76,24 @@ def none(stream: Stream, plan: Plan, seed: int) -> Learner:
     return _rehearser(stream, plan, seed, lambda rng: Nothing(), _free)
 
 
+def _stored(plan: Plan) -> int:
+    """Examples that a buffer keeps of each class."""
+    return STORED["permuted" if plan.permuted else "class"]
+
+
 def experience_replay(stream: Stream, plan: Plan, seed: int) -> Learner:
     """A buffer with the same number of every class."""
-    budget = STORED["permuted" if plan.permuted else "class"]
-    return _rehearser(stream, plan, seed, lambda rng: Buffer(stream, budget, "class", rng), _free)
+    return _rehearser(stream, plan, seed, lambda rng: Buffer(stream, _stored(plan), "class", rng), _free)
 
 
 def reservoir_replay(stream: Stream, plan: Plan, seed: int) -> Learner:
     """A uniform sample of everything seen, of the size that `er` has in the end."""
-    budget = STORED["permuted" if plan.permuted else "class"] * stream.units
-    return _rehearser(stream, plan, seed, lambda rng: Buffer(stream, budget, "reservoir", rng), _free)
+    return _rehearser(stream, plan, seed, lambda rng: Buffer(stream, _stored(plan) * stream.units, "reservoir", rng), _free)
 
 
 def newest_replay(stream: Stream, plan: Plan, seed: int) -> Learner:
     """The last examples seen, as many as `er` has in the end, drawn evenly (the buffer of DQN)."""
-    budget = STORED["permuted" if plan.permuted else "class"] * stream.units
-    return _rehearser(stream, plan, seed, lambda rng: Buffer(stream, budget, "newest", rng), _free)
+    return _rehearser(stream, plan, seed, lambda rng: Buffer(stream, _stored(plan) * stream.units, "newest", rng), _free)
 
 
 def stored_share(share: float) -> Build:
@@ -107,18 +109,17 @@ def stored_share(share: float) -> Build:
 def recombined(stream: Stream, plan: Plan, seed: int) -> Learner:
     """The buffer of `er`, but what is rehearsed are blends of two stored examples of a class: a twist of the past instead of the past itself."""
     _of_numbers(stream)
-    budget = STORED["permuted" if plan.permuted else "class"]
-    return _rehearser(stream, plan, seed, lambda rng: Recombined(stream, budget, "class", rng), _free)
+    return _rehearser(stream, plan, seed, lambda rng: Recombined(stream, _stored(plan), "class", rng), _free)
 
 
 def lamol(stream: Stream, plan: Plan, seed: int) -> Learner:
     """The transformer writes its own past (LAMOL-like)."""
-    return _with(WritingLearner, stream, plan, seed, lambda rng: SelfWritten(stream, rng, plan.spoiled, plan.bf16), _free)
+    return _with(WritingLearner, stream, plan, seed, lambda rng: Written(stream, Itself(), rng, plan.spoiled, plan.bf16), _free)
 
 
 def n_gram(stream: Stream, plan: Plan, seed: int) -> Learner:
     """Word pairs of each label write the transformer's past: the cheap baseline of `lamol`."""
-    return _rehearser(stream, plan, seed, lambda rng: NGrams(stream, rng, plan.spoiled, plan.bf16), _free)
+    return _rehearser(stream, plan, seed, lambda rng: Written(stream, WordPairs(stream.inputs), rng, plan.spoiled, plan.bf16), _free)
 
 
 def _of_numbers(stream: Stream) -> None:

@@ -48,9 +48,7 @@ def write_sweep(found: Mapping[str, Sequence[Point]], path: Path) -> Path:
     Raises:
         StorageError: the disk refused.
     """
-    made = Environment(loader=PackageLoader("dream_engine", "lab"), autoescape=select_autoescape())
-    write_whole(path, made.get_template("sweep.html").render(table="\n".join(sweep_lines(found)), chart=Markup(sweep_chart(found))))
-    return path
+    return _rendered("sweep.html", path, table="\n".join(sweep_lines(found)), chart=Markup(sweep_chart(found)))
 
 
 def sweep_chart(found: Mapping[str, Sequence[Point]]) -> str:
@@ -79,11 +77,13 @@ def run_charts(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def _write(path: Path, title: str, runs: Sequence[Run], charts: Mapping[str, str], nights: Sequence[Mapping[str, Any]]) -> Path:
+    marked = {key: Markup(value) for key, value in charts.items()}
+    return _rendered("page.html", path, title=title, table="\n".join(lines(runs)), charts=marked, nights=nights)
+
+
+def _rendered(template: str, path: Path, **values: Any) -> Path:
     made = Environment(loader=PackageLoader("dream_engine", "lab"), autoescape=select_autoescape())
-    text = made.get_template("page.html").render(
-        title=title, table="\n".join(lines(runs)), charts={key: Markup(value) for key, value in charts.items()}, nights=nights
-    )
-    write_whole(path, text)
+    write_whole(path, made.get_template(template).render(**values))
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,8 +33,8 @@ REST = (
 """What `--full` adds."""
 
 
-def reproduce(folder: Path, full: bool, bf16: bool, rows: Path, show: Show) -> Iterator[Setting]:
-    """Runs every setting that `rows` does not hold yet, at the reference's sizes; yields each one that is done.
+def reproduce(folder: Path, full: bool, bf16: bool, rows: Path, show: Show) -> None:
+    """Runs every setting that `rows` does not hold yet, at the reference's sizes.
 
     Raises:
         InputError: MNIST's files are not in the folder, or `rows` holds something else.
@@ -48,4 +47,3 @@ def reproduce(folder: Path, full: bool, bf16: bool, rows: Path, show: Show) -> I
             stream, plan, name = split_stream(train, test, setting.scenario, 5), Plan(), "split mnist"
         version = content_digest(train, test)
         run_all(stream, setting.methods, range(setting.seeds), replace(plan, bf16=bf16), rows, name, show, version=version)
-        yield setting
