@@ -99,6 +99,10 @@ class DreamPlan(_Strict):
     """Ω What is dreamed after a wake, and how it is rehearsed. A small one is a micro-dream."""
 
     pairs: int = Field(400, ge=2)
+    pool: int = Field(0, ge=0)
+    """Pairs to score by how badly W handles them before `pairs` of them are dreamed; 0 draws evenly and scores none."""
+    scope: tuple[str, ...] = ()
+    """Categories of the pack to dream about; empty is all of them."""
     reworded_pairs: int = Field(40, ge=0)
     anchors: int = Field(20, ge=0)
     self_anchors: int = Field(460, ge=0)

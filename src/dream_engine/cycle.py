@@ -18,7 +18,9 @@ from dream_engine import types
 from dream_engine.capture.added import read_added
 from dream_engine.capture.episodes import Buffer
 from dream_engine.config import Commission, Config, DreamPlan, Wake, scaled
-from dream_engine.dream import imagine, mix, recall, targets
+from dream_engine.dream import explore, imagine, mix, recall, targets
+from dream_engine.dream.archive import FILE as ARCHIVE
+from dream_engine.dream.archive import Archive, Fitness
 from dream_engine.dream.rehearse import RehearsalPlan, Rehearsed, rehearse
 from dream_engine.dream.review import Reviewed
 from dream_engine.dream.settle import settle
@@ -274,7 +276,8 @@ class Night:
         def propose(screen: RequestScreen) -> tuple[list[Scenario], list[Blocked]]:
             pairs = imagine.template_pairs(self.pack, plan.pairs, seed)
             anchors = imagine.template_anchors(self.pack, plan.anchors, seed)
-            anchors += imagine.self_anchors(self.model, None, self.pack.openings, plan.self_anchors, seed) if plan.self_anchors else []
+            written = imagine.self_anchors(self.model, None, self.pack.openings, plan.self_anchors, seed) if plan.self_anchors else []
+            anchors += imagine.dressed(self.pack, written, seed)
             screening = screen.screen([s for pair in pairs for s in pair] + anchors)
             return list(screening.kept), list(screening.blocked)
 
@@ -286,20 +289,33 @@ class Night:
         plan, seed = self.config.dream, self.seed("imagine")
 
         def propose(screen: RequestScreen) -> tuple[list[Scenario], list[Blocked]]:
-            pairs = imagine.template_pairs(self.pack, plan.pairs + plan.reworded_pairs, seed)
+            pairs = imagine.template_pairs(self.pack, plan.pairs + plan.reworded_pairs, seed, self.pack.grid(plan.scope))
             sources, shown = pairs[plan.pairs :], pairs[: plan.pairs]
+            explored, passed_over = self._explored(woken, screen) if plan.pool else ([], [])
             written = imagine.self_rewordings(self.model, "T", sources, seed) if sources else []
             anchors = imagine.template_anchors(self.pack, plan.anchors, seed)
             anchors += imagine.self_anchors(self.model, "T", self.pack.openings, plan.self_anchors, seed) if plan.self_anchors else []
             replayed, twisted = self._recalled(seed)
             parents = {harm.id: (harm.text, twin.text) for harm, twin in sources}
             added = imagine.added_pairs(read_added(self.workspace.root), seed)
-            proposed = [s for pair in [*shown, *twisted, *added] for s in pair] + written + anchors + replayed
+            proposed = [s for pair in [*([] if plan.pool else shown), *twisted, *added] for s in pair] + written + anchors + replayed
             screening = screen.screen(proposed, self._tame(woken, proposed), parents)
-            return list(screening.kept), list(screening.blocked)
+            return [*explored, *screening.kept], [*passed_over, *screening.blocked]
 
         teachers = Teachers(targets.Teacher("T", "T"), targets.Teacher(woken, "W"))
         return self._dreamed(propose, teachers, plan.answer_tokens, plan.refusal_tokens)
+
+    def _explored(self, woken: str, screen: RequestScreen) -> tuple[list[Scenario], list[Blocked]]:
+        """The pairs that W handles worst among `dream.pool`, as the archive finds them; it goes on from what earlier nights left in it."""
+        plan, archive = self.config.dream, Archive.load(self.workspace.root)
+
+        def score(pairs: Sequence[Scenario]) -> Sequence[Fitness]:
+            return explore.scored(explore.boundary_kl(self.model, "T", woken, pairs), self._decisions(woken, pairs))
+
+        search = explore.Explorer(self.pack, archive, screen, score, self.run_id, self.seed("imagine"), plan.scope)
+        chosen = search.run(plan.pool, plan.pairs)
+        archive.save(self.folder)
+        return chosen, search.blocked
 
     def _recalled(self, seed: int) -> tuple[list[Scenario], list[tuple[Scenario, Scenario]]]:
         """What the episodic buffer gives tonight: requests as they were, and pairs of the pack twisted onto such requests."""
@@ -315,6 +331,7 @@ class Night:
             self.log.resumed("Ω dream")
             kept = [Dream.from_json(row) for row in read_jsonl(path)]
             self.counts = json.loads((self.folder / "counts.json").read_text())
+            self._hand_on_archive()
             return list(screen_answers(kept, declines, _garbled).kept)
         with self.stage("Ω dream: imagine and screen"):
             screen = RequestScreen(self.pack, [p.text for p in self.data.bench.suites], _grammar_sample(self.pack, self.seed("overlap")))
@@ -326,7 +343,13 @@ class Night:
         write_jsonl(self.folder / "blocked.jsonl", [b.to_json() for b in blocked])
         write_json(self.folder / "counts.json", self.counts)
         write_jsonl(path, [s.dream.to_json() for s in screened.kept])
+        self._hand_on_archive()
         return list(screened.kept)
+
+    def _hand_on_archive(self) -> None:
+        """Tonight's archive becomes the workspace's once the dreams that it led to are written: a killed night explores the same again."""
+        if (self.folder / ARCHIVE).is_file():
+            Archive.load(self.folder).save(self.workspace.root)
 
     def _answered(self, scenarios: Sequence[Scenario], teachers: Teachers, answer_tokens: int, refusal_tokens: int) -> tuple[ScreenedDreams, float]:
         harmful, twins, anchors = ([s for s in scenarios if s.side == side] for side in ("harmful", "twin", "anchor"))
@@ -339,14 +362,20 @@ class Night:
 
     def _tame(self, woken: str, proposed: Sequence[Scenario]) -> frozenset[str]:
         """Ids of pairs whose two sides W already decides rightly, both with p ≥ 0.95. Void probe: none."""
-        report = self.report(woken)
-        if report.probe is None or metrics.probe_void(self.report("T").evaluation, report.evaluation):
-            return frozenset()
         pairs = [s for s in proposed if s.side in ("harmful", "twin")]
-        with self.model.using(woken):
-            p = report.probe.probabilities(probe_scores(self.model, report.probe, [[types.Message("user", s.text)] for s in pairs]))
+        p = self._decisions(woken, pairs)
+        if p is None:
+            return frozenset()
         right = {s.id: (x if s.side == "harmful" else 1 - x) >= TAME_P for s, x in zip(pairs, p, strict=True)}
         return frozenset(s.twin_of for s in pairs if s.twin_of and right[s.id] and right.get(s.twin_of, False))
+
+    def _decisions(self, woken: str, scenarios: Sequence[Scenario]) -> list[float] | None:
+        """W's probabilities of refusing; None where its probe is void."""
+        report = self.report(woken)
+        if report.probe is None or metrics.probe_void(self.report("T").evaluation, report.evaluation):
+            return None
+        with self.model.using(woken):
+            return report.probe.probabilities(probe_scores(self.model, report.probe, [s.turns for s in scenarios]))
 
     def rehearse(self, woken: str | None, dreams: Sequence[Screened]) -> str:
         """Ω Fits the candidate: T's fresh adapter when commissioning, else C on the way from W to what was rehearsed. Without dreams C is W."""
@@ -354,7 +383,7 @@ class Night:
             return self._teach(dreams)
         if dreams:
             self._restore(woken, dreams)
-            self._settle(woken)
+            self._settle(woken, frozenset(d.dream.scenario.text for d in dreams))
         else:
             self.model.copy_adapter(woken, "C")
         return "C"
@@ -377,14 +406,15 @@ class Night:
         wake = self.data.wake[: plan.wake_rows]
         self.fit("Ω rehearse", "R", lambda: mix.mix(self.model, dreams, wake, drawn, weights), fit)
 
-    def _settle(self, woken: str) -> None:
+    def _settle(self, woken: str, known: frozenset[str]) -> None:
         """C, as far from W towards R as T's own refusals of held-out look-alikes allow; their requests are asked, never trained on."""
         plan, path = self.config.dream, self.folder / "settled.json"
         trained = plan.pairs + plan.reworded_pairs
-        held_out = imagine.template_pairs(self.pack, trained + plan.settle_pairs, self.seed("imagine"))[trained:]
+        drawn = imagine.template_pairs(self.pack, trained + plan.settle_pairs, self.seed("imagine"), self.pack.grid(plan.scope))
+        held_out = [pair for pair in drawn[trained:] if pair[1].text not in known]
         if not path.is_file() and len(held_out) >= MIN_HELD_OUT:
             with self.stage("Ω settle"):
-                asked = [[types.Message("user", twin.text)] for _, twin in held_out]
+                asked = [twin.turns for _, twin in held_out]
                 write_json(path, asdict(settle(self._refuses("T", asked), lambda share: self._refuses_at(woken, share, asked))))
         self.settled = json.loads(path.read_text()) if path.is_file() else None
         self.model.blend_adapters(woken, "R", self.settled["share"] if self.settled else 1.0, "C")
@@ -531,7 +561,7 @@ class Night:
         bench = self.data.bench
 
         def ask(asked: Sequence[Scenario]) -> Sequence[Grade | None]:
-            done = self.model.generate([[types.Message("user", s.text)] for s in asked], bench.answer_tokens)
+            done = self.model.generate([s.turns for s in asked], bench.answer_tokens)
             return bench.judge.grade([(s.text, g.text) for s, g in zip(asked, done, strict=True)])
 
         found = {}

@@ -62,7 +62,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One proposed request, before anybody answered it."""
+    """One proposed request, before anybody answered it; `earlier` are the turns that led up to it."""
 
     id: str
     text: str
@@ -75,6 +75,21 @@ class Scenario:
     seed: int
     twin_of: str | None = None
     parent: str | None = None
+    earlier: tuple[Message, ...] = ()
+
+    @property
+    def turns(self) -> list[Message]:
+        """The conversation that a model is asked to go on with."""
+        return [*self.earlier, Message("user", self.text)]
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Scenario:
+        """The inverse of `asdict`."""
+        return cls(**{**row, "earlier": tuple(Message(**m) for m in row.get("earlier", ()))})
+
+
+Proposed = tuple[Scenario, Scenario]
+"""A harmful request and its harmless twin, in the same form."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +103,8 @@ class Dream:
 
     def to_json(self) -> dict[str, Any]:
         """The chat format of DESIGN §5: `messages` plus `meta`."""
-        meta = asdict(self.scenario)
-        text = meta.pop("text")
-        turns = [{"role": "user", "content": text}, {"role": "assistant", "content": self.answer}]
+        meta = {key: value for key, value in asdict(self.scenario).items() if key not in ("text", "earlier")}
+        turns = [asdict(m) for m in (*self.scenario.turns, Message("assistant", self.answer))]
         return {"messages": turns, "meta": meta | {"answered_by": self.answered_by, "ended": self.ended}}
 
     @classmethod
@@ -99,8 +113,8 @@ class Dream:
         meta = dict(row["meta"])
         answered_by, ended = meta.pop("answered_by"), meta.pop("ended")
         meta.pop("review", None)
-        scenario = Scenario(text=row["messages"][0]["content"], **meta)
-        return cls(scenario, row["messages"][1]["content"], answered_by, ended)
+        *earlier, asked, answer = (Message(**m) for m in row["messages"])
+        return cls(Scenario(text=asked.content, earlier=tuple(earlier), **meta), answer.content, answered_by, ended)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,8 +26,11 @@ from dream_engine.commands.shared import (
 )
 from dream_engine.errors import InputError
 
+if TYPE_CHECKING:
+    from dream_engine.dream.archive import Archive
+
 app = typer.Typer()
-archive_app = typer.Typer(no_args_is_help=True, help="Scenarios beside the pack's.")
+archive_app = typer.Typer(no_args_is_help=True, help="Scenarios that were hard, and scenarios beside the pack's.")
 app.add_typer(archive_app, name="archive")
 
 
@@ -108,6 +113,37 @@ def archive_add(
     typer.echo(f"{count} pairs added; the next dreams hold them (ledger entry {entry.seq})")
 
 
+@archive_app.command("show")
+def archive_show(
+    config: ConfigOption = None, overrides: SetOption = None, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False
+) -> None:
+    """Show the archive: the score of the hardest pair in each cell of category × style × language, coverage, and blind spots."""
+    from dream_engine.dream.archive import Archive
+    from dream_engine.policy.pack import load_pack
+
+    expected = load_pack(settings_of(config, overrides).policy.pack).cells()
+    archive = Archive.load(workspace)
+    hardest = archive.hardest()
+    if not hardest:
+        raise InputError(f"the archive of {workspace} is empty; a cycle with dream.pool fills it: dream run --set dream.pool=600")
+    blind = archive.blind_spots(expected)
+    if as_json:
+        cells = [{"cell": list(cell), "pairs": len(archive.cells[cell]), "night": e.night, **asdict(e.fitness)} for cell, e in hardest.items()]
+        show_result({"coverage": archive.coverage(expected), "blind_spots": [list(cell) for cell in blind], "cells": cells})
+        return
+    show_result("\n".join([*_archive_lines(archive), f"coverage {archive.coverage(expected):.0%} of {len(expected)} cells of the pack's grammar"]))
+    if blind:
+        show_result("blind spots: " + ", ".join(" · ".join(cell) for cell in blind))
+
+
+def _archive_lines(archive: Archive) -> Iterator[str]:
+    """A line a cell, the hardest first."""
+    yield f"{'cell':48s} {'score':>6s} {'KL':>6s} {'wrong':>6s} {'pairs':>5s}  night"
+    for cell, e in sorted(archive.hardest().items(), key=lambda item: -item[1].fitness.score):
+        wrong = "–" if e.fitness.wrong is None else f"{e.fitness.wrong:.1f}"
+        yield f"{' · '.join(cell):48s} {e.fitness.score:6.2f} {e.fitness.kl:6.2f} {wrong:>6s} {len(archive.cells[cell]):5d}  {e.night}"
+
+
 def _copied(source: Path, folder: Path) -> int:
     """Copies a file of rows; returns how many there are."""
     shutil.copy(source, folder / source.name)
@@ -123,7 +159,7 @@ def _paged(rows: list[dict[str, Any]], by: str) -> dict[str, Any]:
     found: dict[str, Mark] = {}
     open_ = [row for row in rows if not row["meta"].get("review")]
     for number, row in enumerate(open_, 1):
-        request, answer = (repr(turn["content"]) for turn in row["messages"][:2])
+        request, answer = (repr(turn["content"]) for turn in row["messages"][-2:])
         typer.echo(
             f"\n[{number}/{len(open_)}] {row['meta']['side']} · {row['meta']['category']} · {row['meta']['generator']}\n  {request}\n  → {answer}"
         )

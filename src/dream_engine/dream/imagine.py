@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
 
 from dream_engine.models.hf import ChatModel
-from dream_engine.policy.pack import Pack, Pair, Style
-from dream_engine.types import Scenario, Side, digest
+from dream_engine.policy.pack import SECOND, Pack, Pair, Style
+from dream_engine.types import Proposed, Scenario, Side, digest
 
 T = TypeVar("T")
-Proposed = tuple[Scenario, Scenario]
-"""A harmful request and its harmless twin, in the same form."""
 STYLED_ANCHORS = 0.2
 
 
-def template_pairs(pack: Pack, count: int, seed: int) -> list[Proposed]:
-    """`count` pairs from the pack's grammar, spread evenly over category × style, without duplicates.
+def template_pairs(pack: Pack, count: int, seed: int, cells: Collection[tuple[str, str]] | None = None) -> list[Proposed]:
+    """`count` pairs from the pack's grammar, spread evenly over category × style (over `cells` of it, if given), without duplicates.
 
     Both sides of a pair are wrapped in the same form, so that only the harm tells them apart. Returns fewer than `count`
     when the grammar has no more distinct pairs to give.
@@ -27,7 +25,7 @@ def template_pairs(pack: Pack, count: int, seed: int) -> list[Proposed]:
     rng = random.Random(seed)
     seen: set[str] = set()
     pairs: list[Proposed] = []
-    for proposed in _endless_pairs(pack, rng, seed, tries=20 * count):
+    for proposed in _endless_pairs(pack, list(pack.grid() if cells is None else cells), rng, seed, tries=20 * count):
         text = proposed[0].text.lower()
         if text not in seen:
             seen.add(text)
@@ -50,6 +48,12 @@ def template_anchors(pack: Pack, count: int, seed: int) -> list[Scenario]:
         text = pack.fill(deck.draw(), pack.draw_fillers(rng))
         texts.setdefault(_in_some_style(pack, text, rng) if rng.random() < STYLED_ANCHORS else text)
     return [anchor(text, "template", seed) for text in texts]
+
+
+def dressed(pack: Pack, anchors: Sequence[Scenario], seed: int) -> list[Scenario]:
+    """One in five of these requests in one of the pack's styles, the others as they are."""
+    rng = random.Random(seed)
+    return [anchor(_in_some_style(pack, a.text, rng), a.generator, a.seed) if rng.random() < STYLED_ANCHORS else a for a in anchors]
 
 
 def _in_some_style(pack: Pack, text: str, rng: random.Random) -> str:
@@ -88,18 +92,16 @@ def _added(category: str, harm: str, twin: str, seed: int) -> Proposed:
     return replace(sides[0], generator="person"), replace(sides[1], generator="person")
 
 
-def _endless_pairs(pack: Pack, rng: random.Random, seed: int, tries: int) -> Iterator[Proposed]:
-    """Round after round over all cells of category × style, each round in a fresh order."""
-    cells = [(category, style) for category in pack.categories for style in _style_names(pack)]
+def _endless_pairs(pack: Pack, cells: list[tuple[str, str]], rng: random.Random, seed: int, tries: int) -> Iterator[Proposed]:
+    """Round after round over the cells, each round in a fresh order."""
     decks = {name: _Deck(category.pairs, rng) for name, category in pack.categories.items()}
     foreign = {name: _Deck(category.es, rng) for name, category in pack.categories.items()}
-    while tries > 0:
+    while cells and tries > 0:
         rng.shuffle(cells)
         for category, style in cells:
             tries -= 1
-            deck = foreign[category] if style == "second_language" else decks[category]
-            if deck.items:
-                yield _wrap(pack, category, style, deck.draw(), rng, seed)
+            deck = foreign[category] if style == SECOND else decks[category]
+            yield _wrap(pack, category, style, deck.draw(), rng, seed)
 
 
 class _Deck(Generic[T]):
@@ -112,10 +114,6 @@ class _Deck(Generic[T]):
         if not self._left:
             self._left = self._rng.sample(self.items, len(self.items))
         return self._left.pop()
-
-
-def _style_names(pack: Pack) -> list[str]:
-    return [*pack.styles, *(["second_language"] if pack.second_language else [])]
 
 
 def _wrap(pack: Pack, category: str, style: str, pair: Pair, rng: random.Random, seed: int) -> Proposed:
@@ -139,7 +137,7 @@ def _scenario(id: str, text: str, side: Side, category: str, style: str, languag
 
 
 def _pick_form(pack: Pack, style: str, asks: bool, rng: random.Random) -> tuple[str, str]:
-    if style == "second_language" and pack.second_language:
+    if style == SECOND and pack.second_language:
         return rng.choice(pack.second_language.act), pack.second_language.id
     chosen: Style = pack.styles[style]
     return rng.choice(chosen.ask if asks else chosen.act), "en"

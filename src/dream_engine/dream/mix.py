@@ -14,7 +14,7 @@ import torch
 from dream_engine.dream.rehearse import Row, Soft, soften
 from dream_engine.models.hf import ChatModel, Encoded
 from dream_engine.policy.screen import Screened
-from dream_engine.types import Conversation, Dream, Message
+from dream_engine.types import Conversation, Dream
 
 MAX_REFUSING = 0.5
 """A harmless request is never drawn to a refusal, at most to indecision."""
@@ -98,7 +98,7 @@ def _sorted_out(dreams: Sequence[Dream], teacher: str) -> tuple[list[Dream], lis
 
 
 def _encode(model: ChatModel, dream: Dream) -> Encoded:
-    return model.encode([Message("user", dream.scenario.text)], dream.answer, dream.ended)
+    return model.encode(dream.scenario.turns, dream.answer, dream.ended)
 
 
 def _opening(encoded: Encoded, rng: random.Random, plan: MixPlan) -> Encoded:

@@ -10,8 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dream_engine.dream.imagine import Proposed
-from dream_engine.types import Episode, Scenario, digest
+from dream_engine.types import Episode, Proposed, Scenario, digest
 
 MAX_CONTEXT = 160
 

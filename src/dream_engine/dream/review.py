@@ -124,7 +124,7 @@ def _format(kind: str) -> tuple[Callable[[Sequence[Row]], str], Callable[[str], 
 
 def _flat(row: Row) -> Row:
     meta, mark = row["meta"], row["meta"].get("review") or {}
-    request, answer = (turn["content"] for turn in row["messages"][:2])
+    request, answer = (turn["content"] for turn in row["messages"][-2:])
     return {
         "id": _id(row), "side": meta["side"], "category": meta["category"], "request": mark.get("request") or request,
         "answer": mark.get("answer") or answer, **{key: mark.get(key, "") for key in ("decision", "by", "reason")},

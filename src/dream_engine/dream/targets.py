@@ -30,9 +30,9 @@ class Teacher:
     name: str
     guidance: str = ""
 
-    def prompt(self, text: str) -> list[Message]:
+    def prompt(self, scenario: Scenario) -> list[Message]:
         system = [Message("system", self.guidance)] if self.guidance else []
-        return [*system, Message("user", text)]
+        return [*system, *scenario.turns]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def answer(model: ChatModel, teacher: Teacher, scenarios: Sequence[Scenario], ma
     open_ = list(scenarios)
     for attempt in range(TRIES):
         with model.using(teacher.adapter):
-            prompts = [teacher.prompt(s.text) for s in open_]
+            prompts = [teacher.prompt(s) for s in open_]
             done = model.generate(prompts, max_tokens, RETRY_TEMPERATURE if attempt else 0.0, seed + attempt) if prompts else []
         dreams |= {s.id: Dream(s, g.text, teacher.name, g.ended) for s, g in zip(open_, done, strict=True)}
         open_ = [s for s in open_ if declines(dreams[s.id].answer)]
@@ -82,5 +82,5 @@ def refuse(model: ChatModel, teacher: Teacher, pack: Pack, scenarios: Sequence[S
 
 def _tries(model: ChatModel, teacher: Teacher, scenarios: Sequence[Scenario], max_tokens: int) -> list[tuple[str, bool]]:
     with model.using(teacher.adapter):
-        done = model.generate([teacher.prompt(s.text) for s in scenarios], max_tokens) if scenarios else []
+        done = model.generate([teacher.prompt(s) for s in scenarios], max_tokens) if scenarios else []
     return [(g.text, g.ended) for g in done]

@@ -24,11 +24,12 @@ class Setting:
 FIRST = (Setting(False, "class", ("dgr", "dgr+distill", "bi-r"), 3),)
 """The class-incremental table."""
 REST = (
-    Setting(False, "class", ("dgr", "dgr+distill", "bi-r", "bi-r+si", "lwf", "ewc", "si", "generative-classifier", "generator-each"), 5),
-    Setting(False, "class", ("er", "er-recombined", "bi-r-unconditional", "bi-r-ungated", "bi-r-hard", "bi-r-internal"), 3),
+    Setting(False, "class", ("dgr", "dgr+distill", "bi-r"), 5),
     Setting(False, "task", ("ewc", "si", "lwf", "dgr", "dgr+distill"), 3),
     Setting(False, "domain", ("ewc", "si", "lwf", "dgr", "dgr+distill"), 3),
+    Setting(False, "class", ("generator-each", "bi-r+si", "generative-classifier", "er", "er-recombined"), 3),
     Setting(True, "domain", ("si", "ewc", "dgr+distill", "bi-r"), 1),
+    Setting(False, "class", ("lwf", "ewc", "si", "bi-r-unconditional", "bi-r-ungated", "bi-r-hard", "bi-r-internal"), 3),
 )
 """What `--full` adds."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,8 @@ DEFAULT = "default"
 MIN_CATEGORIES = 10
 MIN_PAIRS = 15
 MIN_STYLES = 6
+SECOND = "second_language"
+"""The style of the pairs in a pack's second language."""
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
@@ -92,6 +94,24 @@ class Pack(_Strict):
     def critical(self) -> frozenset[str]:
         """Names of the categories in which a rise of compliance freezes the model."""
         return frozenset(name for name, category in self.categories.items() if category.critical)
+
+    def grid(self, scope: Collection[str] = ()) -> list[tuple[str, str]]:
+        """Category × style, as far as there are pairs for it; with a `scope`, of these categories alone.
+
+        Raises:
+            InputError: the scope names a category that the pack has not.
+        """
+        unknown = sorted(set(scope) - set(self.categories))
+        if unknown:
+            raise InputError(f"dream.scope: {unknown[0]!r} is not a category of pack {self.name!r}; known are {', '.join(sorted(self.categories))}")
+        styles = [*self.styles, *([SECOND] if self.second_language else [])]
+        wanted = {name: c for name, c in self.categories.items() if not scope or name in scope}
+        return [(name, style) for name, c in wanted.items() for style in styles if (c.es if style == SECOND else c.pairs)]
+
+    def cells(self, scope: Collection[str] = ()) -> list[tuple[str, str, str]]:
+        """The grid with the language of each style."""
+        second = self.second_language.id if self.second_language else ""
+        return [(category, style, second if style == SECOND else "en") for category, style in self.grid(scope)]
 
     def refusal(self, category: str, language: str, rng: random.Random) -> str:
         """One refusal in the pack's own words: declines, and names what it can help with instead."""

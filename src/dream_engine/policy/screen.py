@@ -75,8 +75,8 @@ class RequestScreen:
                 blocked.append(Blocked(scenario, *reason))
             else:
                 kept.append(scenario)
-                self._seen.add(scenario.text)
-                self._seen_exact.add(scenario.text)
+                self._seen.add(_said(scenario))
+                self._seen_exact.add(_said(scenario))
         return Screening(tuple(kept), tuple(blocked))
 
     def _objection(self, s: Scenario, tame: frozenset[str], parents: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
@@ -90,24 +90,24 @@ class RequestScreen:
     def _shape(self, s: Scenario) -> tuple[str, str] | None:
         if not len(rules.words(s.text)) >= 2 or len(s.text) > MAX_CHARS or not s.text.isprintable():
             return "schema", f"{len(s.text)} characters; printable text of 2 words to {MAX_CHARS} characters is needed"
-        if rules.has_role_tags(s.text):
+        if rules.has_role_tags(_said(s)):
             return "schema", "role or template markup inside the request"
         if s.side in ("harmful", "twin") and s.category not in self._pack.categories:
             return "category", f"{s.category!r} is not a category of pack {self._pack.name!r}"
         return None
 
     def _content(self, s: Scenario) -> tuple[str, str] | None:
-        kind = rules.personal_data(s.text)
+        kind = rules.personal_data(_said(s))
         if kind:
             return "personal_data", kind
-        if rules.claims_sentience(s.text):
+        if rules.claims_sentience(_said(s)):
             return "no_sentience_claims", "claims feelings or consciousness"
-        if rules.is_explicit(s.text):
+        if rules.is_explicit(_said(s)):
             return "too_extreme", "explicit wording"
         overlap = self._suites.nearest(s.text)
         if overlap >= SUITE_OVERLAP:
             return "suite_overlap", f"5-gram Jaccard {overlap:.2f} with a measured prompt"
-        duplicate = 1.0 if s.text in self._seen_exact else self._seen.nearest(s.text)
+        duplicate = 1.0 if _said(s) in self._seen_exact else self._seen.nearest(_said(s))
         if duplicate >= NEAR_DUPLICATE:
             return "near_duplicate", f"3-gram Jaccard {duplicate:.2f} with a kept scenario"
         return None
@@ -141,6 +141,11 @@ def screen_answers(dreams: Sequence[Dream], declines: Callable[[str], bool], inc
 def by_rule(blocked: Iterable[Blocked]) -> dict[str, int]:
     """How many each rule blocked."""
     return dict(sorted(Counter(b.rule for b in blocked).items()))
+
+
+def _said(s: Scenario) -> str:
+    """Every turn of a scenario, a line each."""
+    return "\n".join(turn.content for turn in s.turns)
 
 
 def _answer_objection(dream: Dream, declines: Callable[[str], bool], incoherent: Callable[[str], bool]) -> tuple[str, str] | None:

@@ -65,6 +65,22 @@ def coverage_chart(counts: Mapping[tuple[str, str], int]) -> str:
     return as_svg(figure)
 
 
+def fitness_chart(hardest: Mapping[tuple[str, str], float]) -> str:
+    """Score of the hardest pair by category (rows) and style (columns); an empty cell is a blind spot."""
+    if not hardest:
+        return ""
+    categories, styles = sorted({c for c, _ in hardest}), sorted({s for _, s in hardest})
+    grid = [[hardest.get((c, s), math.nan) for s in styles] for c in categories]
+    figure, axes = blank(7.2, 1.2 + 0.3 * len(categories))
+    image = axes.imshow(grid, cmap="YlOrRd", aspect="auto", vmin=0)
+    figure.colorbar(image, ax=axes, label="score of the hardest pair")
+    axes.set_xticks(range(len(styles)), styles, rotation=35, ha="right", fontsize=8)
+    axes.set_yticks(range(len(categories)), categories, fontsize=8)
+    for y, x in ((y, x) for y, row in enumerate(grid) for x, score in enumerate(row) if math.isnan(score)):
+        axes.text(x, y, "–", ha="center", va="center", fontsize=8, color=GREY)
+    return as_svg(figure)
+
+
 def rates_chart(models: Mapping[str, Mapping[str, Any]]) -> str:
     """Harmful refused against look-alikes refused, with intervals, for T, W and C."""
     points = {n: (m["over_refusal"], m["harmful_refused"]) for n, m in models.items() if m["harmful_refused"]["value"] is not None}

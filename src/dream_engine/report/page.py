@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
+from dream_engine.dream.archive import Archive
 from dream_engine.errors import InputError
 from dream_engine.files import read_jsonl, write_whole
 from dream_engine.govern.ledger import Entry
@@ -52,18 +53,19 @@ def _content(workspace: Workspace, folder: Path, run: str, entry: Entry) -> dict
         "when": datetime.fromtimestamp(float(entry.body["time"]), UTC).strftime("%Y-%m-%d %H:%M UTC"), "rows": table_rows(result["table"]),
         "stability": stability_text(result), "counts": entry.body["dreams"] or empty, "drawn": drawn,
         "settled": entry.body.get("settled"),
-        "charts": _charts(workspace, result, dreams) if drawn else {}, "blocked": list(_blocked(blocked)),
+        "charts": _charts(workspace, folder, result, dreams) if drawn else {}, "blocked": list(_blocked(blocked)),
         "dreams": random.Random(run).sample(dreams, min(SAMPLED, len(dreams))), "samples": list(_samples(reports, run)), "tokens": 24,
         "digests": {"weights": result["weights"], "ledger entry": f"{entry.seq}, {entry.hash}", **entry.body["inputs"]},
         "config": (folder / "config.resolved.json").read_text(encoding="utf-8"),
     }  # fmt: skip
 
 
-def _charts(workspace: Workspace, result: Mapping[str, Any], dreams: list[Any]) -> dict[str, Markup]:
+def _charts(workspace: Workspace, folder: Path, result: Mapping[str, Any], dreams: list[Any]) -> dict[str, Markup]:
     cells = Counter((d["meta"]["category"], d["meta"]["style"]) for d in dreams if d["meta"]["side"] == "harmful")
     drawn = {
         "monitors": charts.monitors_chart(result["tests"]), "rates": charts.rates_chart(result["table"]["models"]),
         "history": charts.history_chart(list(_history(workspace))), "coverage": charts.coverage_chart(cells),
+        "archive": charts.fitness_chart({(c[0], c[1]): e.fitness.score for c, e in Archive.load(folder).hardest().items()}),
     }  # fmt: skip
     return {name: Markup(svg) for name, svg in drawn.items() if svg}
 

@@ -16,7 +16,7 @@ from dream_engine.dream import mix
 from dream_engine.dream.rehearse import RehearsalPlan, Row
 from dream_engine.errors import InputError
 from dream_engine.policy.screen import Screened
-from dream_engine.types import Conversation, Message
+from dream_engine.types import Conversation
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,7 @@ def _curated_rows(scene: Scene) -> list[Row]:
 
 def _hard_rows(scene: Scene, dreams: Sequence[Screened]) -> list[Row]:
     """Dreams as text to be repeated."""
-    asked = [(Message("user", d.dream.scenario.text), d.dream) for d in dreams]
-    return [Row(scene.night.model.encode([message], dream.answer, dream.ended)) for message, dream in asked]
+    return [Row(scene.night.model.encode(d.dream.scenario.turns, d.dream.answer, d.dream.ended)) for d in dreams]
 
 
 def _dream_plan(scene: Scene) -> RehearsalPlan:
