@@ -12,11 +12,13 @@ import pytest
 import controls
 from dream_engine import cycle as cycle_module
 from dream_engine.cycle import Night, run_cycle
+from dream_engine.dream.archive import Archive
 from dream_engine.dream.rehearse import RehearsalPlan
 from dream_engine.errors import InputError, IntegrityError
 from dream_engine.files import read_jsonl
 from dream_engine.govern.registry import folder_digest
 from dream_engine.models.hf import load_model
+from dream_engine.policy.pack import load_pack
 from dream_engine.report.page import write_report
 
 Make = Callable[..., Any]
@@ -236,3 +238,57 @@ def test_drift_and_a_fresh_search_are_written(commissioned: Any, sandbox_config:
             b = state[key.replace(".lora_A.", ".lora_B.")]
             norms[layer] = norms.get(layer, 0.0) + 2.0 * float((b.float() @ a.float()).norm())
     assert drift["layers"]["C"] == pytest.approx([norms[layer] for layer in sorted(norms)], rel=1e-3)
+
+
+def test_a_night_that_chooses_its_dreams_seals_and_remembers_them(commissioned: Any, sandbox_config: Make, dream: Callable[..., Any]) -> None:
+    """With a pool the hardest pairs are dreamed; the archive outlives the night, shows on the page and at the command line, and is asked again."""
+    config = sandbox_config(dream={"pool": 360})
+    outcome = run_cycle(config, commissioned)
+    assert outcome.gated.verdict.name == "seal", outcome.gated.verdict
+    counts = json.loads((outcome.folder / "counts.json").read_text())
+    assert counts["blocked"]["not_chosen"] > 0
+    assert counts["proposed"] == counts["kept"] + sum(counts["blocked"].values())
+    archive = Archive.load(commissioned.root)
+    assert {e.night for held in archive.cells.values() for e in held} == {outcome.run_id}
+    assert "Where W stood worst" in write_report(commissioned, outcome.run_id).read_text()
+    code, out, _ = dream("archive", "show", "-w", str(commissioned.root), "--set", "policy.pack=sandbox", "--json")
+    shown = json.loads(out)
+    assert code == 0
+    assert len(shown["cells"]) == len(archive.hardest())
+    assert shown["coverage"] > 0.9
+    second = run_cycle(sandbox_config(1, dream={"pool": 360}), commissioned)
+    rows = [*read_jsonl(second.folder / "dreams.jsonl"), *read_jsonl(second.folder / "blocked.jsonl")]
+    remembered = {e.pair[0].id for held in archive.cells.values() for e in held}
+    assert remembered & {row["meta"]["id"] if "meta" in row else row["scenario"]["id"] for row in rows}
+
+
+def test_a_killed_exploration_begins_again_from_the_same_archive(commissioned: Any, sandbox_config: Make) -> None:
+    """Nothing reaches the workspace's archive before the dreams are written, so that the same command explores the same."""
+    config = sandbox_config(dream={"pool": 240})
+
+    def kill_before_answers(stage: str, done: int, total: int, left: float | None) -> None:
+        if "answer" in stage and "Ω" in stage:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_cycle(config, commissioned, kill_before_answers)
+    assert Archive.load(commissioned.root).cells == {}
+    outcome = run_cycle(config, commissioned)
+    assert Archive.load(commissioned.root).cells == Archive.load(outcome.folder).cells != {}
+
+
+def test_a_scope_dreams_of_its_category_alone(commissioned: Any, sandbox_config: Make) -> None:
+    """Pairs of one category, anchors of all; an unknown one is named."""
+    category = sorted(load_pack("sandbox").categories)[0]
+    outcome = run_cycle(sandbox_config(dream={"scope": [category]}), commissioned)
+    dreamed = {row["meta"]["category"] for row in read_jsonl(outcome.folder / "dreams.jsonl")}
+    assert dreamed == {category, "plain"}
+    with pytest.raises(InputError, match="nonsense"):
+        run_cycle(sandbox_config(1, dream={"scope": ["nonsense"]}, govern={"cooldown_seconds": 0}), commissioned)
+
+
+def test_an_empty_archive_says_how_it_is_filled(dream: Callable[..., Any]) -> None:
+    """Exit 2, no traceback."""
+    code, _, err = dream("archive", "show")
+    assert code == 2
+    assert "dream.pool" in err

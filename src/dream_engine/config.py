@@ -95,6 +95,20 @@ class Wake(_Strict):
         return self.adapter or self.model
 
 
+class Helper(_Strict):
+    """Ω A chat model behind an OpenAI-compatible server that writes pairs anew. It is sent requests of the policy pack, nothing of the user's.
+
+    `licence` says under which terms its output may be trained on; it is recorded with every cycle that used it.
+    """
+
+    base_url: str
+    name: str
+    licence: str = Field(min_length=1)
+    pairs: int = Field(60, ge=1)
+    api_key_env: str = ""
+    timeout_seconds: float = Field(60.0, gt=0)
+
+
 class DreamPlan(_Strict):
     """Ω What is dreamed after a wake, and how it is rehearsed. A small one is a micro-dream."""
 
@@ -104,6 +118,7 @@ class DreamPlan(_Strict):
     scope: tuple[str, ...] = ()
     """Categories of the pack to dream about; empty is all of them."""
     reworded_pairs: int = Field(40, ge=0)
+    helper: Helper | None = None
     anchors: int = Field(20, ge=0)
     self_anchors: int = Field(460, ge=0)
     recalled: int = Field(40, ge=0)

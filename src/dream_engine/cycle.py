@@ -11,6 +11,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from dream_engine.config import Commission, Config, DreamPlan, Wake, scaled
 from dream_engine.dream import explore, imagine, mix, recall, targets
 from dream_engine.dream.archive import FILE as ARCHIVE
 from dream_engine.dream.archive import Archive, Fitness
+from dream_engine.dream.helper import helped
 from dream_engine.dream.rehearse import RehearsalPlan, Rehearsed, rehearse
 from dream_engine.dream.review import Reviewed
 from dream_engine.dream.settle import settle
@@ -41,12 +43,13 @@ from dream_engine.judge.rules import Grade, declines, is_incoherent, normalise
 from dream_engine.judge.search import search
 from dream_engine.judge.suites import suite_digest
 from dream_engine.models.hf import ChatModel, Report, load_model
+from dream_engine.models.remote import Server
 from dream_engine.policy.pack import Pack, load_pack, problems
 from dream_engine.policy.screen import RequestScreen, Screened, ScreenedDreams, by_rule, screen_answers
 from dream_engine.progress import RunLog, Show, silent
 from dream_engine.provenance import code_revision, libraries
 from dream_engine.results import drift_json, gate_json, table_json
-from dream_engine.types import Blocked, Dream, Measured, Scenario, derive_seed
+from dream_engine.types import Blocked, Dream, Measured, Proposed, Scenario, derive_seed
 from dream_engine.workspace import Workspace
 
 TAME_P = 0.95
@@ -120,6 +123,7 @@ class Night:
         self.folder = workspace.run_folder(run_id)
         self.counts: dict[str, Any] = {}
         self.settled: dict[str, Any] | None = None
+        self.asked_helper: dict[str, Any] | None = None
 
     # ---- begin ----------------------------------------------------------------------------------------------------
 
@@ -289,21 +293,37 @@ class Night:
         plan, seed = self.config.dream, self.seed("imagine")
 
         def propose(screen: RequestScreen) -> tuple[list[Scenario], list[Blocked]]:
-            pairs = imagine.template_pairs(self.pack, plan.pairs + plan.reworded_pairs, seed, self.pack.grid(plan.scope))
-            sources, shown = pairs[plan.pairs :], pairs[: plan.pairs]
+            shown, sources, asked, _ = self._drawn_pairs()
             explored, passed_over = self._explored(woken, screen) if plan.pool else ([], [])
             written = imagine.self_rewordings(self.model, "T", sources, seed) if sources else []
             anchors = imagine.template_anchors(self.pack, plan.anchors, seed)
             anchors += imagine.self_anchors(self.model, "T", self.pack.openings, plan.self_anchors, seed) if plan.self_anchors else []
             replayed, twisted = self._recalled(seed)
-            parents = {harm.id: (harm.text, twin.text) for harm, twin in sources}
+            parents = {harm.id: (harm.text, twin.text) for harm, twin in [*sources, *asked]}
+            helped = self._helped(asked)
             added = imagine.added_pairs(read_added(self.workspace.root), seed)
-            proposed = [s for pair in [*([] if plan.pool else shown), *twisted, *added] for s in pair] + written + anchors + replayed
+            proposed = [s for pair in [*([] if plan.pool else shown), *twisted, *added, *helped] for s in pair] + written + anchors + replayed
             screening = screen.screen(proposed, self._tame(woken, proposed), parents)
             return [*explored, *screening.kept], [*passed_over, *screening.blocked]
 
         teachers = Teachers(targets.Teacher("T", "T"), targets.Teacher(woken, "W"))
         return self._dreamed(propose, teachers, plan.answer_tokens, plan.refusal_tokens)
+
+    def _drawn_pairs(self) -> list[list[Proposed]]:
+        """The grammar's pairs of this night without repetition: those to dream, to reword, to hand to the helper, and those held out."""
+        plan = self.config.dream
+        sizes = [plan.pairs, plan.reworded_pairs, plan.helper.pairs if plan.helper else 0, plan.settle_pairs]
+        drawn = iter(imagine.template_pairs(self.pack, sum(sizes), self.seed("imagine"), self.pack.grid(plan.scope)))
+        return [list(islice(drawn, size)) for size in sizes]
+
+    def _helped(self, sources: Sequence[Proposed]) -> Sequence[Proposed]:
+        """Pairs that the helper writes after these; what became of each question goes into the night's counts."""
+        plan = self.config.dream.helper
+        if not plan:
+            return ()
+        found = helped(Server(plan.base_url, plan.name, plan.api_key_env, plan.timeout_seconds), sources, self.seed("helper"), declines)
+        self.asked_helper = {"name": plan.name, "licence": plan.licence, **found.to_json()}
+        return found.pairs
 
     def _explored(self, woken: str, screen: RequestScreen) -> tuple[list[Scenario], list[Blocked]]:
         """The pairs that W handles worst among `dream.pool`, as the archive finds them; it goes on from what earlier nights left in it."""
@@ -339,7 +359,7 @@ class Night:
         with self.stage("Ω dream: answer"):
             screened, usable = self._answered(kept_requests, teachers, answer_tokens, refusal_tokens)
         blocked += screened.blocked
-        self.counts = _counts([s.dream for s in screened.kept], blocked, usable)
+        self.counts = _counts([s.dream for s in screened.kept], blocked, usable) | ({"helper": self.asked_helper} if self.asked_helper else {})
         write_jsonl(self.folder / "blocked.jsonl", [b.to_json() for b in blocked])
         write_json(self.folder / "counts.json", self.counts)
         write_jsonl(path, [s.dream.to_json() for s in screened.kept])
@@ -408,10 +428,8 @@ class Night:
 
     def _settle(self, woken: str, known: frozenset[str]) -> None:
         """C, as far from W towards R as T's own refusals of held-out look-alikes allow; their requests are asked, never trained on."""
-        plan, path = self.config.dream, self.folder / "settled.json"
-        trained = plan.pairs + plan.reworded_pairs
-        drawn = imagine.template_pairs(self.pack, trained + plan.settle_pairs, self.seed("imagine"), self.pack.grid(plan.scope))
-        held_out = [pair for pair in drawn[trained:] if pair[1].text not in known]
+        path = self.folder / "settled.json"
+        held_out = [pair for pair in self._drawn_pairs()[-1] if pair[1].text not in known]
         if not path.is_file() and len(held_out) >= MIN_HELD_OUT:
             with self.stage("Ω settle"):
                 asked = [twin.turns for _, twin in held_out]
