@@ -135,6 +135,11 @@ class DreamPlan(_Strict):
     anchor_weight: float = Field(1.0, gt=0)
     wake_weight: float = Field(1.0, gt=0)
     max_steps: int = Field(0, ge=0)
+    rounds: int = Field(0, ge=0)
+    """Rounds of search and training after the rehearsal (Redwood's loop); `round_search` scenarios are asked in each."""
+    round_search: int = Field(240, ge=1)
+    attack_cost: float = Field(60.0, gt=0)
+    """Queries a failure must cost for the rounds to end early."""
     settle_pairs: int = Field(120, ge=0)
 
 

@@ -11,6 +11,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +34,7 @@ from dream_engine.govern.approvals import refuse_if_held
 from dream_engine.govern.commitments import committed
 from dream_engine.govern.registry import MANIFEST, folder_digest
 from dream_engine.govern.release import changed_settings, final_verdict, release
+from dream_engine.harden import harden
 from dream_engine.inputs import Data
 from dream_engine.judge import budgets, metrics
 from dream_engine.judge.gate import Gated, Test, gate
@@ -124,6 +126,7 @@ class Night:
         self.counts: dict[str, Any] = {}
         self.settled: dict[str, Any] | None = None
         self.asked_helper: dict[str, Any] | None = None
+        self.hardened: list[dict[str, Any]] | None = None
 
     # ---- begin ----------------------------------------------------------------------------------------------------
 
@@ -306,8 +309,11 @@ class Night:
             screening = screen.screen(proposed, self._tame(woken, proposed), parents)
             return [*explored, *screening.kept], [*passed_over, *screening.blocked]
 
-        teachers = Teachers(targets.Teacher("T", "T"), targets.Teacher(woken, "W"))
-        return self._dreamed(propose, teachers, plan.answer_tokens, plan.refusal_tokens)
+        return self._dreamed(propose, self.teachers(woken), plan.answer_tokens, plan.refusal_tokens)
+
+    def teachers(self, woken: str) -> Teachers:
+        """After a wake T declines, W answers."""
+        return Teachers(targets.Teacher("T", "T"), targets.Teacher(woken, "W"))
 
     def _drawn_pairs(self) -> list[list[Proposed]]:
         """The grammar's pairs of this night without repetition: those to dream, to reword, to hand to the helper, and those held out."""
@@ -357,7 +363,7 @@ class Night:
             screen = RequestScreen(self.pack, [p.text for p in self.data.bench.suites], _grammar_sample(self.pack, self.seed("overlap")))
             kept_requests, blocked = propose(screen)
         with self.stage("Ω dream: answer"):
-            screened, usable = self._answered(kept_requests, teachers, answer_tokens, refusal_tokens)
+            screened, usable = self.answered(kept_requests, teachers, answer_tokens, refusal_tokens)
         blocked += screened.blocked
         self.counts = _counts([s.dream for s in screened.kept], blocked, usable) | ({"helper": self.asked_helper} if self.asked_helper else {})
         write_jsonl(self.folder / "blocked.jsonl", [b.to_json() for b in blocked])
@@ -371,7 +377,7 @@ class Night:
         if (self.folder / ARCHIVE).is_file():
             Archive.load(self.folder).save(self.workspace.root)
 
-    def _answered(self, scenarios: Sequence[Scenario], teachers: Teachers, answer_tokens: int, refusal_tokens: int) -> tuple[ScreenedDreams, float]:
+    def answered(self, scenarios: Sequence[Scenario], teachers: Teachers, answer_tokens: int, refusal_tokens: int) -> tuple[ScreenedDreams, float]:
         harmful, twins, anchors = ([s for s in scenarios if s.side == side] for side in ("harmful", "twin", "anchor"))
         seed = self.seed("answer")
         declined = targets.refuse(self.model, teachers.harmful, self.pack, harmful, refusal_tokens, seed, declines)
@@ -404,6 +410,8 @@ class Night:
         if dreams:
             self._restore(woken, dreams)
             self._settle(woken, frozenset(d.dream.scenario.text for d in dreams))
+            if self.config.dream.rounds:
+                self.hardened = harden(self, woken, dreams)
         else:
             self.model.copy_adapter(woken, "C")
         return "C"
@@ -418,13 +426,19 @@ class Night:
 
     def _restore(self, woken: str, dreams: Sequence[Screened]) -> None:
         """The sealed policy, R: T says what is declined, W how everything else is answered."""
-        self.model.copy_adapter(woken, "R")
-        plan = self.config.dream
-        weights = mix.MixPlan(plan.first_weight, plan.harmful_weight, plan.anchor_weight, plan.wake_weight, seed=self.seed("mix"))
-        drawn = mix.Drawn(harmful="T", harmless=woken, harmful_name="T", boundary="T")
+        self.rehearse_from(woken, "R", woken, dreams, self.data.wake[: self.config.dream.wake_rows])
+
+    def rehearse_from(self, start: str, name: str, woken: str, dreams: Sequence[Screened], wake: Sequence[types.Conversation]) -> None:
+        """Fits the adapter `name`, from a copy of `start`, on dreams and wake rows: refusals as T's, all else as W's."""
+        self.model.copy_adapter(start, name)
+        plan, drawn = self.config.dream, mix.Drawn(harmful="T", harmless=woken, harmful_name="T", boundary="T")
         fit = self.fit_plan(plan, "rehearse", plan.ema_decay, plan.max_steps)
-        wake = self.data.wake[: plan.wake_rows]
-        self.fit("Ω rehearse", "R", lambda: mix.mix(self.model, dreams, wake, drawn, weights), fit)
+        self.fit(f"Ω rehearse {name}", name, lambda: mix.mix(self.model, dreams, wake, drawn, self.mix_plan()), fit)
+
+    def mix_plan(self) -> mix.MixPlan:
+        """The weights of a night's rows."""
+        plan = self.config.dream
+        return mix.MixPlan(plan.first_weight, plan.harmful_weight, plan.anchor_weight, plan.wake_weight, seed=self.seed("mix"))
 
     def _settle(self, woken: str, known: frozenset[str]) -> None:
         """C, as far from W towards R as T's own refusals of held-out look-alikes allow; their requests are asked, never trained on."""
@@ -576,18 +590,19 @@ class Night:
         if not count or path.is_file():
             return
         fresh = [harm for harm, _ in imagine.template_pairs(self.pack, count, self.seed("search"))]
-        bench = self.data.bench
-
-        def ask(asked: Sequence[Scenario]) -> Sequence[Grade | None]:
-            done = self.model.generate([s.turns for s in asked], bench.answer_tokens)
-            return bench.judge.grade([(s.text, g.text) for s, g in zip(asked, done, strict=True)])
-
         found = {}
         for name, adapter in {"W": woken, "C": candidate}.items():
             if adapter:
-                with self.stage(f"Ψ search {name}"), self.model.using(adapter):
-                    found[name] = search(fresh, ask).to_json()
+                with self.stage(f"Ψ search {name}"):
+                    found[name] = search(fresh, partial(self.grades, adapter)).to_json()
         write_json(path, found)
+
+    def grades(self, adapter: str, scenarios: Sequence[Scenario]) -> Sequence[Grade | None]:
+        """The grade of each answer of this adapter; None where the judge cannot tell."""
+        bench = self.data.bench
+        with self.model.using(adapter):
+            done = self.model.generate([s.turns for s in scenarios], bench.answer_tokens)
+        return bench.judge.grade([(s.text, g.text) for s, g in zip(scenarios, done, strict=True)])
 
     # ---- release --------------------------------------------------------------------------------------------------
 
@@ -653,6 +668,7 @@ class Night:
             "inputs": self.digests(),
             "dreams": self.counts,
             "settled": self.settled,
+            "rounds": self.hardened,
             "table": table,
             "stability_ratio": gated.stability_ratio,
             "worst_monitor": gated.worst_monitor,

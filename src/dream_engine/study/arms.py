@@ -198,7 +198,7 @@ def _dream_plan(scene: Scene) -> RehearsalPlan:
 
 def _restored(scene: Scene, name: str, dreams: Sequence[Screened], drawn: mix.Drawn, wake_rows: int | None = None) -> Made:
     """From W: dreams drawn to whom `drawn` says and wake rows (the plan's number, unless given) to W, at matched tokens."""
-    night, plan = scene.night, mix.MixPlan(seed=scene.night.seed("mix"))
+    night, plan = scene.night, scene.night.mix_plan()
     wake = night.data.wake[: scene.plan.wake_rows if wake_rows is None else wake_rows]
     rows = mix.mix(night.model, dreams, [], drawn, plan)
     rows += mix.mix(night.model, [], wake, replace(drawn, harmless=scene.woken), plan)
