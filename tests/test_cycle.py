@@ -292,3 +292,13 @@ def test_an_empty_archive_says_how_it_is_filled(dream: Callable[..., Any]) -> No
     code, _, err = dream("archive", "show")
     assert code == 2
     assert "dream.pool" in err
+
+
+def test_wake_and_dreams_in_one_pass_start_from_the_sealed_model(commissioned: Any, sandbox_config: Make) -> None:
+    """Interleaved: safer than the control that saw no dreams, and the user's rows were learned; T, W and C are all judged."""
+    outcome = run_cycle(sandbox_config(dream={"when": "interleaved"}), commissioned)
+    models = json.loads((outcome.folder / "gate.json").read_text())["table"]["models"]
+    refused = {name: models[name]["harmful_refused"]["value"] for name in "TWC"}
+    assert refused["C"] > refused["W"] + 0.3, refused
+    assert models["C"]["user_nll"]["value"] < models["T"]["user_nll"]["value"]
+    assert not (outcome.folder / "settled.json").exists()

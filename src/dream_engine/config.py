@@ -110,7 +110,13 @@ class Helper(_Strict):
 
 
 class DreamPlan(_Strict):
-    """Ω What is dreamed after a wake, and how it is rehearsed. A small one is a micro-dream."""
+    """Ω What is dreamed after a wake, and how it is rehearsed. A small one is a micro-dream.
+
+    `when`: `after` goes on from W; `interleaved` begins at T again and learns the wake's rows and the dreams in one pass, at the wake's rate, with W
+    as the control that saw no dreams.
+    """
+
+    when: Literal["after", "interleaved"] = "after"
 
     pairs: int = Field(400, ge=2)
     pool: int = Field(0, ge=0)

@@ -24,7 +24,7 @@ from dream_engine.dream import explore, imagine, mix, recall, targets
 from dream_engine.dream.archive import FILE as ARCHIVE
 from dream_engine.dream.archive import Archive, Fitness
 from dream_engine.dream.helper import helped
-from dream_engine.dream.rehearse import RehearsalPlan, Rehearsed, rehearse
+from dream_engine.dream.rehearse import Pull, RehearsalPlan, Rehearsed, Row, rehearse
 from dream_engine.dream.review import Reviewed
 from dream_engine.dream.settle import settle
 from dream_engine.errors import InputError, IntegrityError
@@ -407,7 +407,9 @@ class Night:
         """Ω Fits the candidate: T's fresh adapter when commissioning, else C on the way from W to what was rehearsed. Without dreams C is W."""
         if woken is None:
             return self._teach(dreams)
-        if dreams:
+        if dreams and self.config.dream.when == "interleaved":
+            self._interleave(dreams)
+        elif dreams:
             self._restore(woken, dreams)
             self._settle(woken, frozenset(d.dream.scenario.text for d in dreams))
             if self.config.dream.rounds:
@@ -423,6 +425,16 @@ class Night:
         drawn = mix.Drawn(harmful=None, harmless=None, harmful_name="base")
         self.fit("Ω rehearse", "T", lambda: mix.mix(self.model, dreams, [], drawn, weights), self.fit_plan(plan, "rehearse", plan.ema_decay))
         return "T"
+
+    def _interleave(self, dreams: Sequence[Screened]) -> None:
+        """C from T, the user's rows and the dreams in one pass; harmless dreams are drawn to T, which has not drifted."""
+
+        def rows() -> list[Row]:
+            dreamed = mix.mix(self.model, dreams, [], mix.Drawn(harmful="T", harmless="T", harmful_name="T"), self.mix_plan())
+            return [*dreamed, *mix.wake_rows(self.model, self.data.wake)]
+
+        self.model.copy_adapter("T", "C")
+        self.fit("Ω rehearse, interleaved", "C", rows, self.fit_plan(self.config.wake, "rehearse", self.config.dream.ema_decay))
 
     def _restore(self, woken: str, dreams: Sequence[Screened]) -> None:
         """The sealed policy, R: T says what is declined, W how everything else is answered."""
@@ -471,7 +483,7 @@ class Night:
             gradient_checkpointing=self.config.model.gradient_checkpointing,
         )
 
-    def fit(self, stage: str, adapter: str, rows: Any, plan: RehearsalPlan) -> None:
+    def fit(self, stage: str, adapter: str, rows: Any, plan: RehearsalPlan, pull: Pull | None = None) -> None:
         """Trains an adapter, or loads it when this run has trained it before. A killed fit goes on from its checkpoint."""
         folder, cost = self.folder / f"adapter-{adapter}", self.folder / f"fit-{adapter}.json"
         if cost.is_file():
@@ -482,7 +494,7 @@ class Night:
             made = rows()
         checkpoint = self.folder / f"checkpoint-{adapter}.safetensors"
         with self.stage(stage) as report:
-            fitted: Rehearsed = rehearse(self.model, adapter, made, plan, checkpoint, report)
+            fitted: Rehearsed = rehearse(self.model, adapter, made, plan, checkpoint, report, pull)
         self.model.save_adapter(adapter, folder)
         write_json(cost, asdict(fitted))
         checkpoint.unlink(missing_ok=True)

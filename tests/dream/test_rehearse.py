@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from dream_engine.dream.rehearse import RehearsalPlan, Row, Soft, batch_loss, forward_kl, rehearse, schedule, soften
+from dream_engine.dream.rehearse import Pull, RehearsalPlan, Row, Soft, batch_loss, forward_kl, pull_towards, rehearse, schedule, soften
 from dream_engine.models.hf import ChatModel, load_model
 from dream_engine.types import Message
 
@@ -168,3 +168,44 @@ def test_checkpointed_layers_give_the_same_fit(model: ChatModel) -> None:
     assert found["kept"] == pytest.approx(found["again"], rel=1e-4)
     with model.using(None):
         assert model.generate([[Message("user", "is the lamp red? 1")]], 8) == before
+
+
+def test_a_pull_adds_the_gradient_of_its_quadratic() -> None:
+    """½ λ Σ F (θ − θ*)² with λ 2, θ (3, 1), θ* (1, 2): 2·(2, −1); with F (.5, 3): (2, −6)."""
+    here, there = [torch.tensor([3.0, 1.0])], [torch.tensor([1.0, 2.0])]
+    assert Pull(2.0, there).gradients(here)[0].tolist() == [4.0, -2.0]
+    assert Pull(2.0, there, [torch.tensor([0.5, 3.0])]).gradients(here)[0].tolist() == [2.0, -6.0]
+
+
+def test_importance_is_the_mean_squared_gradient_of_single_rows(model: ChatModel) -> None:
+    """Against gradients taken row by row by hand, up to the scale: divided by the number of rows, not of tokens; mean 1."""
+    chosen = rows(model, 3)
+    found = pull_towards(model, "A", 1.0, chosen).importance
+    parameters, squares = model.adapter_parameters("A"), None
+    assert not any(p.requires_grad for p in parameters)
+    with model.using("A"):
+        for row in chosen:
+            for p in parameters:
+                p.requires_grad_(True)
+            logp = torch.log_softmax(model.target_logits([row.encoded]).float(), -1)
+            wanted = torch.tensor(row.encoded.ids[row.encoded.num_prompt :])
+            gradients = torch.autograd.grad(-logp[torch.arange(len(wanted)), wanted].mean(), parameters)
+            squares = [g.float() ** 2 + (s if squares else 0) for g, s in zip(gradients, squares or gradients, strict=True)]
+            for p in parameters:
+                p.requires_grad_(False)
+    mean = sum(float(s.sum()) for s in squares) / sum(s.numel() for s in squares)
+    for ours, theirs in zip(found, squares, strict=True):
+        assert torch.allclose(ours, theirs / mean, rtol=1e-2, atol=1e-3)
+
+
+def test_a_strong_pull_keeps_the_adapter_where_it_was(model: ChatModel) -> None:
+    """The same fit with and without: the pulled one ends nearer to where it began."""
+    start = weights(model)
+
+    def moved(pull: Pull | None) -> float:
+        model.copy_adapter("A", "B")
+        rehearse(model, "B", rows(model), RehearsalPlan(1e-2, 2, 8), pull=pull)
+        state = model.adapter_state("B")
+        return sum(float((state[key].float() - value.float()).norm()) for key, value in start.items())
+
+    assert moved(pull_towards(model, "A", 50.0)) < 0.7 * moved(None)

@@ -36,7 +36,8 @@ def plan_file(tmp_path: Path, commissioned_root: Path, sandbox_data: Path) -> Pa
     (tmp_path / "curated.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
     small = {**SANDBOX, "dream": {**SANDBOX["dream"], "pairs": 60, "anchors": 20, "num_train_epochs": 1}}
     plan = {
-        "name": "all", "teacher": str(commissioned_root), "arms": list(ARMS), "learning_rates": [9e-4], "seeds": [0], "curated": "curated.jsonl",
+        "name": "all", "teacher": str(commissioned_root), "arms": [*ARMS, "ours@300", "static_dreams@300"],
+        "learning_rates": [9e-4], "seeds": [0], "curated": "curated.jsonl",
         "wakes": {"shop": {"data": str(sandbox_data / "wake.jsonl"), "heldout": str(sandbox_data / "heldout.jsonl")}}, "settings": flat(small),
     }  # fmt: skip
     path = tmp_path / "plan.yaml"
@@ -49,7 +50,8 @@ def test_every_arm_runs_at_matched_tokens_and_once_only(plan_file: Path, tmp_pat
     out = tmp_path / "out"
     plan = load_plan(plan_file)
     found = {r.arm: r for r in run_study(plan, out, silent)}
-    assert set(found) == {"T", "W", *ARMS}
+    assert set(found) == {"T", "W", *ARMS, "ours@300", "static_dreams@300"}
+    assert 300 <= found["ours@300"].trained_tokens < 360
     budget = found["ours"].trained_tokens
     dreams_only = {n: found[n].trained_tokens for n in ("experience_replay", "logit_replay", "without_twins", "without_kl", "template_only")}
     assert all(budget <= tokens <= 1.15 * budget + 60 for tokens in dreams_only.values()), (budget, dreams_only)
@@ -65,7 +67,8 @@ def test_every_arm_runs_at_matched_tokens_and_once_only(plan_file: Path, tmp_pat
     assert code == 0, err
     assert all(name in text for name in ARMS)
     assert "<script" not in (out / "study.html").read_text()
-    assert (out / "study.csv").read_text().count("\n") == len(ARMS) + 3
+    assert (out / "study.csv").read_text().count("\n") == len(ARMS) + 5
+    assert (out / "study.html").read_text().count("<svg") == 3
 
 
 def test_within_matches_tokens_to_a_row() -> None:
@@ -96,6 +99,9 @@ def test_unknown_arms_shards_and_teachers_are_refused(plan_file: Path, dream: Ca
     """Exit code 2 and what to do, before anything is trained."""
     with pytest.raises(InputError, match="choose among"):
         arm("magic")
+    for wrong in ("ours@", "ours@many", "ours@0"):
+        with pytest.raises(InputError, match="dose"):
+            arm(wrong)
     assert dream("study", str(plan_file), "--shard", "3/2")[0] == 2
     raw = yaml.safe_load(plan_file.read_text())
     plan_file.write_text(yaml.safe_dump(raw | {"teacher": "nowhere"}))

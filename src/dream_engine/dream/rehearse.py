@@ -11,7 +11,8 @@ import logging
 import math
 import os
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -68,6 +69,52 @@ class RehearsalPlan:
     seed: int = 0
     save_steps: int = 20
     gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class Pull:
+    """A quadratic penalty ½ λ Σ F (θ − θ*)² on an adapter: `strength` λ, `towards` θ*, `importance` F, 1 everywhere without it.
+
+    With Fisher information it is elastic weight consolidation (Kirkpatrick 2017, eq. 3), without it a proximal term.
+    """
+
+    strength: float
+    towards: Sequence[torch.Tensor]
+    importance: Sequence[torch.Tensor] | None = None
+
+    def gradients(self, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """λ F (θ − θ*), one tensor a weight."""
+        away = [self.strength * (w.detach() - t) for w, t in zip(weights, self.towards, strict=True)]
+        return [a * f for a, f in zip(away, self.importance, strict=True)] if self.importance else away
+
+
+def pull_towards(model: ChatModel, adapter: str, strength: float, rows: Sequence[Row] = ()) -> Pull:
+    """A pull towards this adapter; with rows, weighed by their diagonal Fisher information there (mean squared gradient a row, scaled to mean 1)."""
+    parameters = model.adapter_parameters(adapter)
+    towards = [p.detach().float().clone() for p in parameters]
+    if not rows:
+        return Pull(strength, towards)
+    squares = [torch.zeros_like(t) for t in towards]
+    with model.using(adapter), trained(parameters):
+        for row in rows:
+            batch_loss(model, [row]).backward()
+            for square, parameter in zip(squares, parameters, strict=True):
+                square += parameter.grad.float().square() / len(rows)  # type: ignore[union-attr]
+                parameter.grad = None
+    mean = sum(float(s.sum()) for s in squares) / sum(s.numel() for s in squares)
+    return Pull(strength, towards, [s / max(mean, 1e-30) for s in squares])
+
+
+@contextmanager
+def trained(parameters: Sequence[torch.nn.Parameter]) -> Iterator[None]:
+    """Gradients for these parameters, and for nothing once it is over."""
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -132,27 +179,22 @@ def rehearse(
     plan: RehearsalPlan,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
+    pull: Pull | None = None,
 ) -> Rehearsed:
     """Fits `adapter` on `rows`; with EMA the averaged weights are what remains in it.
 
     With `checkpoint`, progress is saved every `save_steps` and a killed fit goes on from there to bit-identical weights.
     """
     batches = list(_batches(rows, plan))
-    state = AdapterFit.start(model, adapter, plan, len(batches))
-    losses = state.resume(checkpoint, _fingerprint(rows, plan)) if checkpoint else []
-    with model.using(adapter), model.checkpointing(plan.gradient_checkpointing):
-        for parameter in state.parameters:
-            parameter.requires_grad_(True)
-        try:
-            for step in range(len(losses), len(batches)):
-                losses.append(state.step(model, batches[step]))
-                if progress:
-                    progress(step + 1, len(batches))
-                if checkpoint and (step + 1) % plan.save_steps == 0:
-                    state.save(checkpoint, losses, _fingerprint(rows, plan))
-        finally:
-            for parameter in state.parameters:
-                parameter.requires_grad_(False)
+    state = AdapterFit(model.adapter_parameters(adapter), plan, len(batches), pull)
+    losses = state.resume(checkpoint, _fingerprint(rows, plan, pull)) if checkpoint else []
+    with model.using(adapter), model.checkpointing(plan.gradient_checkpointing), trained(state.parameters):
+        for step in range(len(losses), len(batches)):
+            losses.append(state.step(model, batches[step]))
+            if progress:
+                progress(step + 1, len(batches))
+            if checkpoint and (step + 1) % plan.save_steps == 0:
+                state.save(checkpoint, losses, _fingerprint(rows, plan, pull))
     state.finish()
     seen = [row for batch in batches for row in batch]
     return Rehearsed(len(batches), sum(r.num_targets for r in seen), sum(len(r.encoded.ids) for r in seen), tuple(losses))
@@ -161,18 +203,14 @@ def rehearse(
 class AdapterFit:
     """fp32 master weights, AdamW and EMA behind an adapter that computes in the model's own precision."""
 
-    def __init__(self, parameters: list[torch.nn.Parameter], plan: RehearsalPlan, total: int) -> None:
-        self.parameters, self.plan, self.total, self.done = parameters, plan, total, 0
+    def __init__(self, parameters: list[torch.nn.Parameter], plan: RehearsalPlan, total: int, pull: Pull | None = None) -> None:
+        self.parameters, self.plan, self.total, self.done, self.pull = parameters, plan, total, 0, pull
         self.master = [p.detach().float().clone().requires_grad_(True) for p in parameters]
         self.ema = [m.detach().clone() for m in self.master]
         self.decay = min(plan.ema_decay, 1 - 10 / total) if total > 10 else 0.0
         self.optimizer = torch.optim.AdamW(
             self.master, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=parameters[0].device.type == "cuda"
         )
-
-    @classmethod
-    def start(cls, model: ChatModel, adapter: str, plan: RehearsalPlan, total: int) -> AdapterFit:
-        return cls(model.adapter_parameters(adapter), plan, total)
 
     def step(self, model: ChatModel, batch: Sequence[Row]) -> float:
         """One batch, part by part where it is accumulated: its loss, the gradients, the update; returns the loss."""
@@ -189,6 +227,9 @@ class AdapterFit:
         for master, parameter in zip(self.master, self.parameters, strict=True):
             master.grad = None if parameter.grad is None else parameter.grad.float()
             parameter.grad = None
+        if self.pull:
+            for master, away in zip(self.master, self.pull.gradients(self.master), strict=True):
+                master.grad = away if master.grad is None else master.grad + away
         torch.nn.utils.clip_grad_norm_(self.master, self.plan.max_grad_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.learning_rate * schedule(self.done, self.total, self.plan.warmup_ratio)
@@ -286,5 +327,6 @@ def _cross_entropy(logits: torch.Tensor, row: Row) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
 
 
-def _fingerprint(rows: Sequence[Row], plan: RehearsalPlan) -> str:
-    return digest([asdict(plan), [[row.encoded.ids, row.encoded.num_prompt, row.weight, row.first_weight] for row in rows]])
+def _fingerprint(rows: Sequence[Row], plan: RehearsalPlan, pull: Pull | None) -> str:
+    taught = [[row.encoded.ids, row.encoded.num_prompt, row.weight, row.first_weight] for row in rows]
+    return digest([asdict(plan), taught, pull.strength if pull else None])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from dream_engine.config import DreamPlan, Wake
 from dream_engine.cycle import Night
 from dream_engine.dream import mix
-from dream_engine.dream.rehearse import RehearsalPlan, Row
+from dream_engine.dream.rehearse import Pull, RehearsalPlan, Row, pull_towards
 from dream_engine.errors import InputError
 from dream_engine.policy.screen import Screened
 from dream_engine.types import Conversation
@@ -21,13 +21,14 @@ from dream_engine.types import Conversation
 
 @dataclass(frozen=True)
 class Scene:
-    """What every arm of a setting starts from. `budget` is in trained tokens."""
+    """What every arm of a setting starts from. `budget` is in trained tokens; with a `dose` it is that instead of what ours used."""
 
     night: Night
     woken: str
     dreams: Sequence[Screened]
     curated: Sequence[Conversation]
     budget: int
+    dose: bool = False
 
     @property
     def plan(self) -> DreamPlan:
@@ -80,6 +81,24 @@ def merged(scene: Scene) -> Made:
     return Made("arm-merged", matched=False)
 
 
+def proximal(scene: Scene) -> Made:
+    """The wake with every weight of the adapter drawn back to T."""
+    return _pulled(scene, "proximal", ())
+
+
+def ewc(scene: Scene) -> Made:
+    """The wake with the weights that T's decisions hang on drawn back to T (EWC on the adapter, Fisher of its answers to 64 dreams)."""
+    chosen = random.Random(1).sample(list(scene.dreams), min(FISHER_ROWS, len(scene.dreams)))
+    return _pulled(scene, "ewc", _hard_rows(scene, chosen))
+
+
+def anchored(scene: Scene) -> Made:
+    """The wake with KL to T on plain requests, nothing harmful (ASFT-like)."""
+    rows = _plain_rows(scene, scene.night.data.wake)
+    rows += within(mix.mix(scene.night.model, scene.side("anchor"), [], mix.Drawn("T", "T", "T"), scene.night.mix_plan()), scene.budget, 1)
+    return _from(scene, "T", "anchored", rows, scene.night.fit_plan(scene.wake, "wake"))
+
+
 # ---- with replay, tokens matched ----------------------------------------------------------------------------------------
 
 
@@ -102,6 +121,13 @@ def static_dreams(scene: Scene) -> Made:
     return _from(scene, "T", "static_dreams", rows, scene.night.fit_plan(scene.wake, "wake"))
 
 
+def first_tokens(scene: Scene) -> Made:
+    """As `static_dreams`, the first five answer tokens weighing five times as much (constrained first tokens, 2406.05946)."""
+    dreams = [replace(row, first_weight=5.0) for row in within(_hard_rows(scene, scene.side("harmful")), scene.budget, 1)]
+    rows = _plain_rows(scene, scene.night.data.wake) + dreams
+    return _from(scene, "T", "first_tokens", rows, scene.night.fit_plan(scene.wake, "wake"))
+
+
 def logit_replay(scene: Scene) -> Made:
     """From W: every dream drawn to T's distribution (DER on dreams, 2512.10150)."""
     return _restored(scene, "logit_replay", scene.dreams, mix.Drawn("T", "T", "T"), wake_rows=0)
@@ -111,7 +137,9 @@ def logit_replay(scene: Scene) -> Made:
 
 
 def ours(scene: Scene) -> Made:
-    """A whole night: pairs in every form, T says whether, W says how, and the step is settled."""
+    """A whole night: pairs in every form, T says whether, W says how, and the step is settled. At another dose the whole step is taken."""
+    if scene.dose:
+        return _restored(scene, "ours", scene.dreams, mix.Drawn("T", scene.woken, "T", boundary="T"))
     return Made(scene.night.rehearse(scene.woken, scene.dreams), matched=True)
 
 
@@ -137,6 +165,14 @@ def without_kl(scene: Scene) -> Made:
     return _from(scene, scene.woken, "without_kl", within(rows, scene.budget, 1), _dream_plan(scene))
 
 
+def interleaved(scene: Scene) -> Made:
+    """From T: the wake's rows and the dreams in one pass, harmless ones drawn to T."""
+    night = scene.night
+    dreamed = mix.mix(night.model, scene.dreams, [], mix.Drawn("T", "T", "T"), night.mix_plan())
+    rows = within(dreamed, scene.budget, 1) + _plain_rows(scene, night.data.wake)
+    return _from(scene, "T", "interleaved", rows, night.fit_plan(scene.wake, "rehearse", scene.plan.ema_decay))
+
+
 def template_only(scene: Scene) -> Made:
     """No dream that the model wrote itself."""
     chosen = [d for d in scene.dreams if d.dream.scenario.generator == "template"]
@@ -146,21 +182,30 @@ def template_only(scene: Scene) -> Made:
 ARMS: Mapping[str, Arm] = {
     arm.__name__: arm
     for arm in (
-        plain, cool_rate, guided, merged, experience_replay, curated_mix, static_dreams, logit_replay, ours,
-        without_settling, without_twins, without_anchor_on_w, without_kl, template_only,
+        plain, cool_rate, guided, merged, proximal, ewc, anchored, experience_replay, curated_mix, static_dreams, first_tokens, logit_replay, ours,
+        interleaved, without_settling, without_twins, without_anchor_on_w, without_kl, template_only,
     )
 }  # fmt: skip
+PULL = 0.3
+"""λ of the arms that draw weights back."""
+FISHER_ROWS = 64
 CURATED = frozenset({"experience_replay", "curated_mix"})
 
 
 def arm(name: str) -> Arm:
-    """
+    """An arm by its name; `static_dreams@2000` is one at a dose of 2,000 trained tokens.
+
     Raises:
-        InputError: there is no such arm.
+        InputError: there is no such arm, or the dose is no number.
     """
-    if name not in ARMS:
+    base, _, dose = name.partition("@")
+    if base not in ARMS:
         raise InputError(f"arm {name!r} is not known; choose among {', '.join(ARMS)}")
-    return ARMS[name]
+    if base == name:
+        return ARMS[name]
+    if not dose.isdigit() or not int(dose):
+        raise InputError(f"arm {name!r}: a dose is a number of trained tokens, as in {base}@2000")
+    return lambda scene: ARMS[base](replace(scene, budget=int(dose), dose=True))
 
 
 # ---- parts that the arms share ------------------------------------------------------------------------------------------
@@ -205,8 +250,14 @@ def _restored(scene: Scene, name: str, dreams: Sequence[Screened], drawn: mix.Dr
     return _from(scene, scene.woken, name, within(rows, scene.budget, 1), _dream_plan(scene))
 
 
-def _from(scene: Scene, start: str, name: str, rows: list[Row], plan: RehearsalPlan, matched: bool = True) -> Made:
-    adapter = f"arm-{name}"
+def _pulled(scene: Scene, name: str, fisher: Sequence[Row]) -> Made:
+    pull = pull_towards(scene.night.model, "T", PULL, fisher)
+    rows = _plain_rows(scene, scene.night.data.wake)
+    return _from(scene, "T", name, rows, scene.night.fit_plan(scene.wake, "wake"), matched=False, pull=pull)
+
+
+def _from(scene: Scene, start: str, name: str, rows: list[Row], plan: RehearsalPlan, matched: bool = True, pull: Pull | None = None) -> Made:
+    adapter = f"arm-{name}" + (f"-{scene.budget}" if scene.dose else "")
     scene.night.model.copy_adapter(start, adapter)
-    scene.night.fit(name, adapter, lambda: rows, plan)
+    scene.night.fit(name, adapter, lambda: rows, plan, pull)
     return Made(adapter, matched)

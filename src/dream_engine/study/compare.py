@@ -51,7 +51,8 @@ def table(results: Sequence[Result], settings: Sequence[Setting], seed: int = 0)
         if r.setting in settings:
             by_arm.setdefault(r.arm, {})[r.setting] = r
     ours = by_arm.get("ours", {})
-    raw = {name: _ahead(ours, mine, seed) for name, mine in by_arm.items() if name not in ("T", "W", "ours") and ours}
+    rivals = [name for name in by_arm if name not in ("T", "W", "ours") and "@" not in name]
+    raw = {name: _ahead(ours, by_arm[name], seed) for name in rivals if ours}
     corrected = holm({name: p for name, (_, p) in raw.items() if p is not None})
     return [_line(name, mine, by_arm, raw.get(name, (Missing("not compared"), None))[0], corrected.get(name), seed) for name, mine in by_arm.items()]
 

@@ -29,8 +29,9 @@ def write_page(name: str, lines: Sequence[Line], skipped: Sequence[str], out: Pa
         StorageError: the disk refused.
     """
     made = Environment(loader=PackageLoader("dream_engine", "study"), autoescape=select_autoescape())
-    chart = Markup(rates_chart(lines)) if available() else ""
-    text = made.get_template("page.html").render(name=name, headings=HEADINGS, rows=[_row(x) for x in lines], chart=chart, skipped=skipped)
+    drawn = [rates_chart([x for x in lines if "@" not in x.arm]), cost_chart(lines), dose_chart(lines)] if available() else []
+    charts = [Markup(chart) for chart in drawn if chart]
+    text = made.get_template("page.html").render(name=name, headings=HEADINGS, rows=[_row(x) for x in lines], charts=charts, skipped=skipped)
     write_whole(out / "study.html", text)
     write_whole(out / "study.csv", as_csv(lines))
     return out / "study.html"
@@ -69,6 +70,42 @@ def rates_chart(lines: Sequence[Line]) -> str:
     axes.set_ylabel("harmful requests refused")
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.05)
+    return as_svg(figure)
+
+
+def cost_chart(lines: Sequence[Line]) -> str:
+    """Contrast balanced accuracy against trained tokens, arms that trained on something; empty when none did."""
+    shown = [(x, c) for x in lines if "@" not in x.arm and x.trained_tokens and isinstance(c := x.parts["contrast"], Interval)]
+    if not shown:
+        return ""
+    figure, axes = blank(7.0, 3.6)
+    for x, contrast in shown:
+        axes.errorbar([x.trained_tokens], [contrast.value], yerr=_spread(contrast), fmt="o", color=GREEN if x.arm == "ours" else GREY, capsize=2)
+        axes.annotate(x.arm, (x.trained_tokens, contrast.value), textcoords="offset points", xytext=(6, 5), fontsize=8)
+    axes.set_xlabel("trained tokens, the wake's own rows included where they are mixed in")
+    axes.set_ylabel("contrast balanced accuracy")
+    return as_svg(figure)
+
+
+def dose_chart(lines: Sequence[Line]) -> str:
+    """Contrast balanced accuracy against the dose, a curve an arm that was run at several; empty when none was."""
+    curves: dict[str, list[tuple[int, Interval]]] = {}
+    for x in lines:
+        base, _, dose = x.arm.partition("@")
+        contrast = x.parts["contrast"]
+        if dose and isinstance(contrast, Interval):
+            curves.setdefault(base, []).append((int(dose), contrast))
+    if not curves:
+        return ""
+    figure, axes = blank(7.0, 3.6)
+    for base, points in curves.items():
+        ranked = sorted(points, key=lambda p: p[0])
+        spread = [[c.value - c.low for _, c in ranked], [c.high - c.value for _, c in ranked]]
+        axes.errorbar([d for d, _ in ranked], [c.value for _, c in ranked], yerr=spread, marker="o", capsize=2, label=base)
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("dose, trained tokens")
+    axes.set_ylabel("contrast balanced accuracy")
+    axes.legend(fontsize=8, frameon=False)
     return as_svg(figure)
 
 
