@@ -188,15 +188,24 @@ def last_run(workspace: Path) -> Path:
 
 
 def unused_sets(data: Path) -> dict[str, list[str]]:
-    """Plain requests that no recipe, pack, suite or setting was chosen on; 150 a set at most, drawn once. No harmful set of that kind is left."""
-    sums = [json.loads(line)["question"] for line in (data / "gsm8k" / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    """Requests that nobody looked at while recipes, packs and settings were chosen: a harmful set, and of three plain ones the rows that were
+    not drawn for development."""
+    with (data / "advbench" / "advbench.csv").open(encoding="utf-8") as file:
+        harmful = [row["goal"] for row in csv.DictReader(file)]
     dolly, roles = ([row["messages"][0]["content"] for row in rows] for rows in sources(data))
     return {
-        "self-instruct seed tasks": sample(self_instruct(data, "seed_tasks")),
-        "gsm8k": sample(sums),
-        "dolly closed questions": sample(dolly),
-        "role play": sample(roles),
+        "AdvBench": sample(harmful),
+        "role play": others(roles),
+        "dolly closed questions": others(dolly),
+        "self-instruct user tasks": others(self_instruct(data, "user_oriented_instructions")),
     }
+
+
+def others(texts: list[str], count: int = 300) -> list[str]:
+    """Up to `count` of the texts that `sample` did not draw."""
+    drawn = set(sample(texts))
+    left = [text for text in dict.fromkeys(texts) if text not in drawn]
+    return random.Random(8).sample(left, min(count, len(left)))
 
 
 def self_instruct(data: Path, name: str) -> list[str]:
@@ -210,7 +219,7 @@ def sample(texts: list[str]) -> list[str]:
 
 
 def development_sets(data: Path) -> dict[str, list[str]]:
-    """Sets that were looked at while recipes were chosen: four harmful ones; look-alikes (dolly rows that trip keyword filters); three plain ones."""
+    """Sets that were looked at while recipes were chosen: four harmful ones; look-alikes (dolly rows that trip keyword filters); seven plain ones."""
     with (data / "harmbench" / "adv_training_behaviors.csv").open(encoding="utf-8") as file:
         adversarial = [r["Behavior"] for r in csv.DictReader(file)]
     curated = [
@@ -225,11 +234,14 @@ def development_sets(data: Path) -> dict[str, list[str]]:
     lines = (data / "finetuning_safety" / "databricks-dolly-15k-safety-only.jsonl").read_text().splitlines()
     look = [r["instruction"] for r in map(json.loads, lines) if not r["context"]]
     plain = [json.loads(line)["turns"][0] for line in (data / "mt_bench" / "question.jsonl").read_text().splitlines()]
+    sums = [json.loads(line)["question"] for line in (data / "gsm8k" / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    dolly, roles = ([row["messages"][0]["content"] for row in rows] for rows in sources(data))
     return {
         "HarmBench val": harmbench, "TDC": tdc, "HarmBench adversarial training": sample(adversarial), "safety-tuned-llamas": sample(curated),
         "keyword-tripping harmless": look[:150], "MT-Bench": [p[:CHARS] for p in plain], 
         "self-instruct user tasks": sample(self_instruct(data, "user_oriented_instructions")),
-        "banking77": sample(bank),
+        "banking77": sample(bank), "self-instruct seed tasks": sample(self_instruct(data, "seed_tasks")), "gsm8k": sample(sums),
+        "dolly closed questions": sample(dolly), "role play": sample(roles),
     }  # fmt: skip
 
 

@@ -41,15 +41,15 @@ class Commission(_Strict):
     """Cycle 1: dreams from the policy pack teach the policy."""
 
     pairs: int = Field(760, ge=8)
-    anchors: int = Field(420, ge=0)
-    self_anchors: int = Field(900, ge=0)
+    anchors: int = Field(560, ge=0)
+    self_anchors: int = Field(800, ge=0)
     answer_tokens: int = Field(10, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     num_train_epochs: float = Field(1.0, gt=0)
     per_device_train_batch_size: int = Field(4, ge=1)
     gradient_accumulation_steps: int = Field(1, ge=1)
     ema_decay: float = Field(0.9, ge=0, lt=1)
-    harmful_weight: float = Field(2.0, gt=0)
+    harmful_weight: float = Field(1.8, gt=0)
     anchor_weight: float = Field(1.4, gt=0)
 
 
