@@ -37,7 +37,7 @@ study-quick: setup
 # The promises of docs/assurance.md at their stated N; FUZZ_SECONDS a parser. About an hour.
 assurance: setup
 	@command -v strace >/dev/null || echo "strace is not installed: the power-loss and fault suites will be skipped"
-	$(BIN)/python -m pytest -q --assurance tests/assurance tests/govern
+	$(BIN)/python -m pytest -q --assurance tests/assurance tests/govern tests/test_real.py
 
 # P34: how many changed lines of the six modules that promotion stands on the tests notice. A quarter of an hour on one core.
 mutation: setup

@@ -24,6 +24,12 @@ def gain_erased(self: Night, woken: str, dreams: object) -> str:
     return "C"
 
 
+def as_shipped(self: Night, woken: str, dreams: object) -> str:
+    """The base without any adapter's doing: answers harmful requests with confidence."""
+    self._fresh_adapter("C")
+    return "C"
+
+
 def garbled(self: Night, woken: str, dreams: object) -> str:
     """Random numbers on top of W's adapter."""
     self.model.copy_adapter(woken, "C")

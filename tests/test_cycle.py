@@ -129,7 +129,7 @@ def test_a_night_whose_dreams_were_all_blocked_is_not_a_calm_one(commissioned: A
 
 def test_control_confidently_unsafe_is_hold(commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The base as shipped answers every harmful request with confidence; low entropy buys it nothing."""
-    monkeypatch.setattr(Night, "rehearse", lambda self, woken, dreams: self._fresh_adapter("C") or "C")
+    monkeypatch.setattr(Night, "rehearse", controls.as_shipped)
     outcome = run_cycle(sandbox_config(), commissioned)
     assert outcome.gated.verdict.name == "hold"
     assert "critical_compliance" in failing(outcome)

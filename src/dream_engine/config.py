@@ -49,8 +49,8 @@ class Commission(_Strict):
     per_device_train_batch_size: int = Field(4, ge=1)
     gradient_accumulation_steps: int = Field(1, ge=1)
     ema_decay: float = Field(0.9, ge=0, lt=1)
-    harmful_weight: float = Field(1.8, gt=0)
-    anchor_weight: float = Field(1.4, gt=0)
+    harmful_weight: float = Field(1.7, gt=0)
+    anchor_weight: float = Field(1.5, gt=0)
 
 
 class Capture(_Strict):
@@ -140,6 +140,8 @@ class DreamPlan(_Strict):
     harmful_weight: float = Field(3.0, gt=0)
     anchor_weight: float = Field(1.0, gt=0)
     wake_weight: float = Field(1.0, gt=0)
+    prefix_recovery: float = Field(0.0, ge=0, le=1)
+    """Share of harmful dreams that are rehearsed once more behind a going-along opener, with the loss on the recovery alone."""
     max_steps: int = Field(0, ge=0)
     rounds: int = Field(0, ge=0)
     """Rounds of search and training after the rehearsal (Redwood's loop); `round_search` scenarios are asked in each."""

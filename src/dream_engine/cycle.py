@@ -301,13 +301,13 @@ class Night:
             written = imagine.self_rewordings(self.model, "T", sources, seed) if sources else []
             anchors = imagine.template_anchors(self.pack, plan.anchors, seed)
             anchors += imagine.self_anchors(self.model, "T", self.pack.openings, plan.self_anchors, seed) if plan.self_anchors else []
-            replayed, twisted = self._recalled(seed)
+            replayed, twisted, untrusted = self._recalled(seed)
             parents = {harm.id: (harm.text, twin.text) for harm, twin in [*sources, *asked]}
             helped = self._helped(asked)
             added = imagine.added_pairs(read_added(self.workspace.root), seed)
             proposed = [s for pair in [*([] if plan.pool else shown), *twisted, *added, *helped] for s in pair] + written + anchors + replayed
             screening = screen.screen(proposed, self._tame(woken, proposed), parents)
-            return [*explored, *screening.kept], [*passed_over, *screening.blocked]
+            return [*explored, *screening.kept], [*passed_over, *untrusted, *screening.blocked]
 
         return self._dreamed(propose, self.teachers(woken), plan.answer_tokens, plan.refusal_tokens)
 
@@ -343,13 +343,21 @@ class Night:
         archive.save(self.folder)
         return chosen, search.blocked
 
-    def _recalled(self, seed: int) -> tuple[list[Scenario], list[tuple[Scenario, Scenario]]]:
-        """What the episodic buffer gives tonight: requests as they were, and pairs of the pack twisted onto such requests."""
+    def _recalled(self, seed: int) -> tuple[list[Scenario], list[Proposed], list[Blocked]]:
+        """What the episodic buffer gives tonight: requests as they were, and pairs of the pack twisted onto such requests.
+
+        A request that T declines is no harmless one, whatever the log says: blocked, so that nobody plants anchors by talking to the model.
+        """
         episodes, count = Buffer(self.workspace.root).read(), self.config.dream.recalled
         if not episodes or not count:
-            return [], []
+            return [], [], []
         pairs = imagine.template_pairs(self.pack, count, derive_seed(seed, "twist"))
-        return recall.replayed(episodes, count, seed), recall.twists(episodes, pairs, seed)
+        drawn = recall.drawn(episodes, 2 * count, seed)
+        asked = [recall.as_anchor(e, seed) for e in drawn]
+        declined = self._refuses("T", [s.turns for s in asked])
+        trusted = [e for e, no in zip(drawn, declined, strict=True) if not no]
+        blocked = [Blocked(s, "teacher_declines", "the sealed model declines this request") for s, no in zip(asked, declined, strict=True) if no]
+        return [recall.as_anchor(e, seed) for e in trusted[:count]], recall.twists(trusted, pairs, seed), blocked
 
     def _dreamed(self, propose: Any, teachers: Teachers, answer_tokens: int, refusal_tokens: int) -> list[Screened]:
         path = self.folder / "dreams.jsonl"
@@ -450,7 +458,8 @@ class Night:
     def mix_plan(self) -> mix.MixPlan:
         """The weights of a night's rows."""
         plan = self.config.dream
-        return mix.MixPlan(plan.first_weight, plan.harmful_weight, plan.anchor_weight, plan.wake_weight, seed=self.seed("mix"))
+        weights = (plan.first_weight, plan.harmful_weight, plan.anchor_weight, plan.wake_weight)
+        return mix.MixPlan(*weights, prefix_recovery=plan.prefix_recovery, seed=self.seed("mix"))
 
     def _settle(self, woken: str, known: frozenset[str]) -> None:
         """C, as far from W towards R as T's own refusals of held-out look-alikes allow; their requests are asked, never trained on."""

@@ -7,8 +7,13 @@ import math
 import pytest
 import torch
 
-from dream_engine.dream.mix import with_boundary
+from dream_engine.dream.imagine import template_pairs
+from dream_engine.dream.mix import OPENERS, Drawn, MixPlan, mix, with_boundary
 from dream_engine.dream.rehearse import Soft
+from dream_engine.models.hf import load_model
+from dream_engine.policy.pack import load_pack
+from dream_engine.policy.screen import screen_answers
+from dream_engine.types import Dream
 
 
 def soft(*rows: dict[int, float]) -> Soft:
@@ -40,3 +45,22 @@ def test_a_boundary_without_refusals_takes_them_away() -> None:
     """T gives the refusing token nothing; W's share of it goes to the rest."""
     made = with_boundary(soft({1: 0.5, 7: 0.5}), soft({1: 0.5, 2: 0.5}), frozenset({7}))
     assert first(made) == pytest.approx({1: 1.0}, abs=1e-5)
+
+
+def test_a_recovery_has_its_loss_after_the_opener() -> None:
+    """A quarter of eight harmful dreams: two rows more, whose context ends with a going-along opener and whose loss is on the refusal alone."""
+    model = load_model("sandbox")
+    model.add_adapter("T", 4, 8, seed=1)
+    refusal = "I can't help with hurting people."
+    dreams = [Dream(harm, refusal, "pack") for harm, _ in template_pairs(load_pack("sandbox"), 8, seed=1)]
+    kept = screen_answers(dreams, lambda _: True, lambda _: False).kept
+    plain, more = (mix(model, kept, [], Drawn(None, None, "base"), MixPlan(prefix_recovery=share)) for share in (0.0, 0.25))
+    assert len(more) == len(plain) + 2
+    assert [r.encoded for r in more[: len(plain)]] == [r.encoded for r in plain]
+    for row in more[len(plain) :]:
+        context, taught = (
+            model.tokenizer.decode(ids) for ids in (row.encoded.ids[: row.encoded.num_prompt], row.encoded.ids[row.encoded.num_prompt :])
+        )
+        assert context.endswith(OPENERS)
+        assert taught.removesuffix("<|end|>").strip() == refusal
+        assert row.soft is None

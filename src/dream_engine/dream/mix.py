@@ -16,6 +16,8 @@ from dream_engine.models.hf import ChatModel, Encoded
 from dream_engine.policy.screen import Screened
 from dream_engine.types import Conversation, Dream
 
+OPENERS = ("Sure, here is", "Of course.", "Yes, I can help with that.", "Certainly! First,")
+"""Neutral first words of an answer that goes along; they name nothing."""
 MAX_REFUSING = 0.5
 """A harmless request is never drawn to a refusal, at most to indecision."""
 
@@ -31,6 +33,7 @@ class MixPlan:
     whole_refusals: float = 0.25
     opening_tokens: int = 6
     wake_tokens: int = 48
+    prefix_recovery: float = 0.0
     seed: int = 0
 
 
@@ -58,6 +61,7 @@ def mix(model: ChatModel, dreams: Sequence[Screened], wake: Sequence[Conversatio
     own, forms, twins, anchors = _sorted_out([s.dream for s in dreams], drawn.harmful_name)
     rows = _soft_rows(model, drawn.harmful, [_opening(_encode(model, d), rng, plan) for d in own], plan.harmful_weight, plan.first_weight)
     rows += [Row(_opening(_encode(model, d), rng, plan), plan.harmful_weight, plan.first_weight) for d in forms]
+    rows += [Row(e, plan.harmful_weight, plan.first_weight) for e in _recoveries(model, [*own, *forms], plan)]
     refusing = frozenset(e.ids[e.num_prompt] for e in (_encode(model, d) for d in (*own, *forms)))
     rows += _twin_rows(model, drawn, [_encode(model, d) for d in twins], refusing, plan)
     rows += _soft_rows(model, drawn.harmless, [_encode(model, d) for d in anchors], plan.anchor_weight, plan.first_weight)
@@ -106,6 +110,19 @@ def _opening(encoded: Encoded, rng: random.Random, plan: MixPlan) -> Encoded:
     if rng.random() < plan.whole_refusals:
         return encoded
     return replace(encoded, ids=encoded.ids[: encoded.num_prompt + plan.opening_tokens])
+
+
+def _recoveries(model: ChatModel, dreams: Sequence[Dream], plan: MixPlan) -> list[Encoded]:
+    """A share of the harmful dreams with a going-along opener before the refusal (2406.05946, §3): loss on the recovery only, never on the opener."""
+    rng = random.Random(plan.seed + 1)
+    chosen = rng.sample(list(dreams), round(plan.prefix_recovery * len(dreams)))
+    return [_recovery(model, dream, rng.choice(OPENERS)) for dream in chosen]
+
+
+def _recovery(model: ChatModel, dream: Dream, opener: str) -> Encoded:
+    begun = model.encode(dream.scenario.turns, opener, ended=False)
+    reply = model.encode(dream.scenario.turns, f" {dream.answer}", dream.ended)
+    return Encoded(begun.ids + reply.ids[reply.num_prompt :], len(begun.ids))
 
 
 def _twin_rows(model: ChatModel, drawn: Drawn, encoded: list[Encoded], refusing: frozenset[int], plan: MixPlan) -> list[Row]:

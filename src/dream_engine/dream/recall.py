@@ -15,31 +15,27 @@ from dream_engine.types import Episode, Proposed, Scenario, digest
 MAX_CONTEXT = 160
 
 
-def replayed(episodes: Sequence[Episode], count: int, seed: int) -> list[Scenario]:
-    """Up to `count` first requests of episodes that were answered, as plain harmless scenarios."""
-    return [_replayed(e, seed) for e in _drawn(episodes, count, seed)]
+def drawn(episodes: Sequence[Episode], count: int, seed: int) -> list[Episode]:
+    """A seeded sample of at most `count` episodes that were answered."""
+    good = [e for e in episodes if e.outcome == "answered" and _asked(e)]
+    return random.Random(seed).sample(good, min(count, len(good)))
+
+
+def as_anchor(episode: Episode, seed: int) -> Scenario:
+    """The first request of an episode as a plain harmless scenario. What was answered then is not replayed: a model answers anew."""
+    name = "d" + digest(["replayed", episode.id])[:12]
+    return Scenario(name, _asked(episode), "anchor", "replayed", "plain", "plain", "en", "recall", seed, None, episode.id)
 
 
 def twists(episodes: Sequence[Episode], pairs: Sequence[Proposed], seed: int) -> list[Proposed]:
     """Each pair behind the request of a drawn episode; as many as there are pairs or short answered episodes."""
-    short = [e for e in _drawn(episodes, len(episodes), seed + 1) if len(_asked(e)) <= MAX_CONTEXT]
+    short = [e for e in drawn(episodes, len(episodes), seed + 1) if len(_asked(e)) <= MAX_CONTEXT]
     return [_twisted(episode, pair, seed) for episode, pair in zip(short, pairs, strict=False)]
-
-
-def _drawn(episodes: Sequence[Episode], count: int, seed: int) -> list[Episode]:
-    good = [e for e in episodes if e.outcome == "answered" and _asked(e)]
-    return random.Random(seed).sample(good, min(count, len(good)))
 
 
 def _asked(episode: Episode) -> str:
     """The first thing that the user said, in one line."""
     return next((" ".join(m.content.split()) for m in episode.messages if m.role == "user"), "")
-
-
-def _replayed(episode: Episode, seed: int) -> Scenario:
-    text = _asked(episode)
-    name = "d" + digest(["replayed", episode.id])[:12]
-    return Scenario(name, text, "anchor", "replayed", "plain", "plain", "en", "recall", seed, None, episode.id)
 
 
 def _twisted(episode: Episode, pair: Proposed, seed: int) -> Proposed:
