@@ -137,7 +137,7 @@ class DreamPlan(_Strict):
     gradient_accumulation_steps: int = Field(1, ge=1)
     ema_decay: float = Field(0.9, ge=0, lt=1)
     first_weight: float = Field(2.0, gt=0)
-    harmful_weight: float = Field(3.0, gt=0)
+    harmful_weight: float = Field(4.0, gt=0)
     anchor_weight: float = Field(1.0, gt=0)
     wake_weight: float = Field(1.0, gt=0)
     prefix_recovery: float = Field(0.0, ge=0, le=1)
