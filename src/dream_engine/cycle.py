@@ -303,9 +303,9 @@ class Night:
             anchors += imagine.self_anchors(self.model, "T", self.pack.openings, plan.self_anchors, seed) if plan.self_anchors else []
             replayed, twisted, untrusted = self._recalled(seed)
             parents = {harm.id: (harm.text, twin.text) for harm, twin in [*sources, *asked]}
-            helped = self._helped(asked)
+            by_helper = self._helped(asked)
             added = imagine.added_pairs(read_added(self.workspace.root), seed)
-            proposed = [s for pair in [*([] if plan.pool else shown), *twisted, *added, *helped] for s in pair] + written + anchors + replayed
+            proposed = [s for pair in [*([] if plan.pool else shown), *twisted, *added, *by_helper] for s in pair] + written + anchors + replayed
             screening = screen.screen(proposed, self._tame(woken, proposed), parents)
             return [*explored, *screening.kept], [*passed_over, *untrusted, *screening.blocked]
 

@@ -107,6 +107,6 @@ def test_unknown_arms_shards_and_teachers_are_refused(plan_file: Path, dream: Ca
     plan_file.write_text(yaml.safe_dump(raw | {"teacher": "nowhere"}))
     code, _, err = dream("study", str(plan_file), "--out", str(tmp_path / "o"))
     assert (code, "is no workspace" in err) == (2, True), err
-    plan_file.write_text(yaml.safe_dump(raw | {"curated": None}))
+    plan_file.write_text(yaml.safe_dump(raw | {"curated": None, "arms": ["curated_mix@300"]}))
     code, _, err = dream("study", str(plan_file), "--out", str(tmp_path / "o"))
     assert (code, "need 'curated'" in err) == (2, True), err

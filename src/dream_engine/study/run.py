@@ -35,8 +35,9 @@ def run_study(plan: Plan, out: Path, show: Show, shard: tuple[int, int] = (0, 1)
     """
     for name in plan.arms:
         arm(name)
-    if CURATED & set(plan.arms) and plan.curated is None:
-        raise InputError(f"arms {', '.join(sorted(CURATED & set(plan.arms)))} need 'curated': a file of requests and safe answers")
+    stored = sorted(CURATED & {name.partition("@")[0] for name in plan.arms})
+    if stored and plan.curated is None:
+        raise InputError(f"arms {', '.join(stored)} need 'curated': a file of requests and safe answers")
     curated = read_conversations(plan.curated) if plan.curated else []
     for number, setting in enumerate(every_setting(plan)):
         if number % shard[1] == shard[0]:
