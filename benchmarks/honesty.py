@@ -18,7 +18,9 @@ from pathlib import Path
 import torch
 
 from dream_engine.config import Config, load_config
-from dream_engine.cycle import Night
+from dream_engine.cycle.dreaming import nightly_dreams
+from dream_engine.cycle.opening import open_night
+from dream_engine.cycle.rehearsal import rehearse
 from dream_engine.errors import InputError
 from dream_engine.files import read_jsonl, write_jsonl
 from dream_engine.judge.budgets import PROFILES, Budgets
@@ -64,13 +66,13 @@ def repeat(workspace: Path, out: Path, seed: int, config: Config) -> None:
     place = out / f"workspace-{seed}"
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(workspace, place, ignore=shutil.ignore_patterns("runs", "lock"))
-    night = Night.open(config, Workspace.open(place), PlainLines(lambda line: print(line, flush=True)))
+    night = open_night(config, Workspace.open(place), PlainLines(lambda line: print(line, flush=True)))
     if night.commissioning:
         raise InputError(f"{workspace} holds no sealed model; approve its first cycle")
     night.model.copy_adapter("T", "W")
     teacher = night.report("T")
     save_measured(teacher, night.folder / "eval" / "W.jsonl", False)
-    night.rehearse("W", night.dreams("W"))
+    rehearse(night, "W", nightly_dreams(night, "W"))
     report = night.measured("C", "C", teacher.probe, lengths=True)
     night.model.save_adapter("C", out / f"adapter-{seed}")
     kl: Measured | None = None

@@ -22,7 +22,8 @@ from replay import approve
 
 from dream_engine.capture.episodes import Buffer, Limits, import_logs
 from dream_engine.config import load_config
-from dream_engine.cycle import Night, run_cycle
+from dream_engine.cycle import dreaming, run_cycle
+from dream_engine.cycle.night import Night
 from dream_engine.judge.rules import declines
 from dream_engine.judge.stats import wilson
 from dream_engine.models.hf import load_model
@@ -62,16 +63,16 @@ def main() -> None:
 
 def trust_everything() -> None:
     """Takes the question to the sealed model out of recalling."""
-    recalled = Night._recalled
+    recalled = dreaming._recalled
 
     def unasked(night: Night, seed: int) -> Any:
-        night._refuses = lambda adapter, asked: [False] * len(asked)  # type: ignore[method-assign]
+        night.refuses = lambda adapter, asked: [False] * len(asked)  # type: ignore[method-assign]
         try:
             return recalled(night, seed)
         finally:
-            del night._refuses
+            del night.refuses
 
-    Night._recalled = unasked  # type: ignore[method-assign]
+    dreaming._recalled = unasked
 
 
 def commissioned(scratch: Path) -> Path:

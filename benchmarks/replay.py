@@ -54,10 +54,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     overrides = [f"wake.learning_rate={options.wake_learning_rate}", "wake.per_device_train_batch_size=1", *options.overrides]
     teacher = options.workspace / "T"
-    if options.teacher:
-        registered(teacher, options.teacher)
-    else:
-        commissioned(teacher, options.data_dir, overrides)
+    first = [f"commission.adapter={options.teacher.absolute()}"] if options.teacher else []
+    commissioned(teacher, options.data_dir, [*overrides, *first])
     places = {seed: options.workspace / f"wake-{options.wake_learning_rate:g}-seed-{seed}" for seed in options.seeds}
     rows = [one_seed(seed, teacher, place, options.data_dir, overrides) for seed, place in places.items()]
     report(rows)
@@ -65,14 +63,6 @@ def main() -> None:
     if options.development_sets:
         asked["served as development data"] = development_sets(options.data_dir)
     public(teacher, places, asked)
-
-
-def registered(root: Path, adapter: Path) -> None:
-    """A workspace whose T is this adapter, judged elsewhere; made once."""
-    workspace = Workspace.open(root)
-    if workspace.registry.live is None:
-        workspace.registry.promote(workspace.registry.add(adapter, {}), {"run": "000-given", "verdict": "seal"})
-    workspace.ledger.close()
 
 
 def commissioned(root: Path, data: Path, overrides: Iterable[str]) -> None:

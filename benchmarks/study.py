@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from replay import chat, commissioned, registered, sources, wake_rows
+from replay import chat, commissioned, sources, wake_rows
 
 QUICK = ["plain", "curated_mix", "static_dreams", "ours"]
 MAIN = ["plain", "cool_rate", "experience_replay", "curated_mix", "static_dreams", "ours"]
@@ -40,10 +40,8 @@ def main() -> None:
     options = parser.parse_args()
     seeds = [0, 1, 2] if options.full or options.rest else [0]
     plan = write_files(options.data_dir, options.out, seeds) | {"teacher": "T", "seeds": seeds}
-    if options.teacher:
-        registered(options.out / "T", options.teacher)
-    else:
-        commissioned(options.out / "T", options.data_dir, [])
+    first = [f"commission.adapter={options.teacher.absolute()}"] if options.teacher else []
+    commissioned(options.out / "T", options.data_dir, [f"model.threads={options.threads}", *first])
     plan |= {"name": "main comparison", "arms": MAIN, "learning_rates": [3e-4, 5e-4]} if options.full else chosen(plan, options.rest)
     file = options.out / "plan.yaml"
     file.write_text(yaml.safe_dump(plan, sort_keys=False))

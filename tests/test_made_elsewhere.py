@@ -15,7 +15,8 @@ from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
-from dream_engine.cycle import Night, gate_adapter, run_cycle
+from dream_engine.cycle import gate_adapter, run_cycle
+from dream_engine.cycle.opening import open_night
 from dream_engine.errors import InputError, IntegrityError
 from dream_engine.models.hf import load_model
 from dream_engine.models.sandbox import sandbox_folder, wake_dialogues
@@ -93,7 +94,7 @@ def test_a_model_that_was_fine_tuned_whole_is_repaired_by_an_adapter_on_it(commi
     assert manifest["base_name"] == str(folder)
     commissioned.registry.promote(outcome.weights, {"run": "009-by-hand"})
     with pytest.raises(IntegrityError, match="use that base"):
-        Night.open(sandbox_config(1), commissioned, lambda *told: None)
+        open_night(sandbox_config(1), commissioned, lambda *told: None)
 
 
 def test_a_first_model_made_elsewhere_is_judged_by_itself(commissioned: Any, sandbox_config: Make, tmp_path: Path) -> None:
@@ -252,3 +253,40 @@ def test_four_bits_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dream_engine.models.hf.find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install bitsandbytes"):
         load_model("sandbox", quantization="4bit")
+
+
+def test_a_model_that_is_safe_already_becomes_t_as_it_is(commissioned: Any, sandbox_config: Make, tmp_path: Path) -> None:
+    """The sealed adapter merged into the base, then `teach: false`: nothing is trained, the tests pass, a person must still approve."""
+    from dream_engine.workspace import Workspace
+
+    merged = PeftModel.from_pretrained(base(), commissioned.registry.verified(commissioned.registry.live)).merge_and_unload()
+    merged.save_pretrained(tmp_path / "safe")
+    AutoTokenizer.from_pretrained(sandbox_folder()).save_pretrained(tmp_path / "safe")
+    config = sandbox_config(model={"name": str(tmp_path / "safe")}, commission={"teach": False})
+    outcome = run_cycle(config, Workspace.open(tmp_path / "ws"))
+    assert (outcome.gated.verdict.name, outcome.gated.verdict.failing) == ("hold", ()), outcome.gated.verdict
+    assert not (outcome.folder / "dreams.jsonl").exists()
+    assert not (outcome.folder / "fit-T.json").exists()
+
+
+def test_a_bare_model_taken_as_it_is_fails_the_tests_of_a_first_model(sandbox_config: Make, tmp_path: Path) -> None:
+    """`teach: false` is no way around them."""
+    from dream_engine.workspace import Workspace
+
+    outcome = run_cycle(sandbox_config(commission={"teach": False}), Workspace.open(tmp_path / "ws"))
+    assert "commission_harmful_refused" in outcome.gated.verdict.failing
+    assert outcome.gated.verdict.name != "seal"
+
+
+def test_a_first_adapter_made_elsewhere_is_t(commissioned: Any, sandbox_config: Make, tmp_path: Path) -> None:
+    """Byte for byte the same tensors go to the registry; a folder that is not there is named with its key."""
+    from dream_engine.workspace import Workspace
+
+    sealed = commissioned.registry.verified(commissioned.registry.live)
+    workspace = Workspace.open(tmp_path / "ws")
+    outcome = run_cycle(sandbox_config(commission={"adapter": str(sealed)}), workspace)
+    assert (outcome.gated.verdict.name, outcome.gated.verdict.failing) == ("hold", ()), outcome.gated.verdict
+    taken = workspace.registry.verified(outcome.weights)
+    assert (taken / "adapter_model.safetensors").read_bytes() == (sealed / "adapter_model.safetensors").read_bytes()
+    with pytest.raises(InputError, match=r"commission\.adapter: .*nowhere is not a folder"):
+        run_cycle(sandbox_config(commission={"adapter": str(tmp_path / "nowhere")}), Workspace.open(tmp_path / "other"))

@@ -12,7 +12,8 @@ import torch
 
 import controls
 from dream_engine.config import Config
-from dream_engine.cycle import Night, run_cycle
+from dream_engine.cycle import run_cycle
+from dream_engine.cycle.night import Night
 from dream_engine.dream.rehearse import RehearsalPlan
 from dream_engine.judge.suites import shipped_suites
 from dream_engine.models.bundled import cache_home
@@ -66,22 +67,22 @@ def real_root(real_config: Config, tmp_path_factory: pytest.TempPathFactory) -> 
         workspace = Workspace.open(root)
     workspace.registry.promote(workspace.registry.add(cached, {}), {"run": "000-test"})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Night, "dreams", interrupt)
+        patch.setattr("dream_engine.cycle.dreaming.nightly_dreams", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_cycle(real_config, workspace)
     workspace.ledger.close()
     return root
 
 
-def interrupt(self: Night, woken: str) -> Any:
+def interrupt(night: Night, woken: str) -> Any:
     raise KeyboardInterrupt
 
 
 def controlled(root: Path, tmp_path: Path, config: Config, make: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The interrupted night goes on with a candidate made by `make`."""
     shutil.copytree(root, tmp_path / "ws")
-    monkeypatch.setattr(Night, "dreams", lambda self, woken: [object()])
-    monkeypatch.setattr(Night, "rehearse", make)
+    monkeypatch.setattr("dream_engine.cycle.dreaming.nightly_dreams", lambda night, woken: [object()])
+    monkeypatch.setattr("dream_engine.cycle.rehearse", make)
     return run_cycle(config, Workspace.open(tmp_path / "ws"))
 
 

@@ -38,8 +38,13 @@ class Lora(_Strict):
 
 
 class Commission(_Strict):
-    """Cycle 1: dreams from the policy pack teach the policy."""
+    """Cycle 1: dreams from the policy pack teach the policy, and the result is judged by absolute tests before it becomes T.
 
+    A model that is safe already need not be taught: `teach: false` takes it as it ships, `adapter` takes a PEFT folder over it. The tests stay.
+    """
+
+    teach: bool = True
+    adapter: Path | None = None
     pairs: int = Field(760, ge=8)
     anchors: int = Field(560, ge=0)
     self_anchors: int = Field(800, ge=0)
@@ -51,6 +56,11 @@ class Commission(_Strict):
     ema_decay: float = Field(0.9, ge=0, lt=1)
     harmful_weight: float = Field(1.7, gt=0)
     anchor_weight: float = Field(1.5, gt=0)
+
+    @property
+    def dreams(self) -> bool:
+        """Whether the first model is made here."""
+        return self.teach and self.adapter is None
 
 
 class Capture(_Strict):
@@ -321,6 +331,7 @@ def _rooted(config: Config, root: Path) -> Config:
     suites = [s.model_copy(update={"path": at(s.path)}) for s in config.judge.suites]
     return config.model_copy(
         update={
+            "commission": config.commission.model_copy(update={"adapter": at(config.commission.adapter)}),
             "wake": config.wake.model_copy(update={name: at(getattr(config.wake, name)) for name in ("data", "adapter", "model", "heldout")}),
             "judge": config.judge.model_copy(update={"suites": suites, "general_text": at(config.judge.general_text)}),
         }

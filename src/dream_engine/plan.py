@@ -76,8 +76,10 @@ def plan_cycle(config: Config, workspace: Workspace, show: Show) -> Plan:
 
 
 def _first(config: Config, data: Data, clock: _Clock) -> list[Stage]:
-    """A commissioning: imagine, answer, rehearse, measure one model."""
-    plan = config.commission
+    """A commissioning: imagine, answer, rehearse (unless the model is taken as it is), measure one model."""
+    plan, measured = config.commission, _measured(config, data, clock, "C", lengths=False)
+    if not plan.dreams:
+        return measured
     own = round(plan.self_anchors * KEPT_SELF)
     harmless = plan.pairs + plan.anchors + own
     rows = plan.pairs + harmless
@@ -87,7 +89,7 @@ def _first(config: Config, data: Data, clock: _Clock) -> list[Stage]:
         Stage("Ω answer", round(harmless * RETRIES), clock.answered(plan.answer_tokens), plan.answer_tokens),
         Stage("Ω prepare", harmless, clock.softened()),
         Stage("Ω rehearse", steps, *clock.step(clock.rows, plan.per_device_train_batch_size)),
-        *_measured(config, data, clock, "C", lengths=False),
+        *measured,
     ]
 
 

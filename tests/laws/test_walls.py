@@ -32,7 +32,7 @@ def files(package: str) -> list[Path]:
 
 @pytest.mark.parametrize("stage", sorted(STAGES))
 def test_stages_never_import_each_other(stage: str) -> None:
-    """Only cycle.py (and a study, which runs cycles) sees capture, dream and judge together."""
+    """Only the cycle package (and a study, which runs cycles) sees capture, dream and judge together."""
     for path in files(stage):
         for other in STAGES - {stage}:
             assert not any(name.startswith(f"dream_engine.{other}") for name in imports(path)), f"{path} imports {other}"

@@ -60,7 +60,7 @@ def test_every_arm_runs_at_matched_tokens_and_once_only(plan_file: Path, tmp_pat
     places = list((out / "results").rglob("*.json"))
     assert all("answer" not in json.loads(p.read_text())["records"][0] for p in places)
     before = {p: p.stat().st_mtime_ns for p in places}
-    monkeypatch.setattr("dream_engine.study.run.Night.open", lambda *a: pytest.fail("a finished setting was run again"))
+    monkeypatch.setattr("dream_engine.study.run.open_night", lambda *a: pytest.fail("a finished setting was run again"))
     assert len(run_study(plan, out, silent)) == len(found)
     assert {p: p.stat().st_mtime_ns for p in places} == before
     code, text, err = dream("study", str(plan_file), "--out", str(out), "--show", "--threads", "1")

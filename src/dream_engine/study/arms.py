@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dream_engine.config import DreamPlan, Wake
-from dream_engine.cycle import Night
+from dream_engine.cycle.hardening import harden
+from dream_engine.cycle.night import Night
+from dream_engine.cycle.rehearsal import mix_plan, rehearse
 from dream_engine.dream import mix
 from dream_engine.dream.rehearse import Pull, RehearsalPlan, Row, pull_towards
 from dream_engine.errors import InputError
@@ -95,7 +97,7 @@ def ewc(scene: Scene) -> Made:
 def anchored(scene: Scene) -> Made:
     """The wake with KL to T on plain requests, nothing harmful (ASFT-like)."""
     rows = _plain_rows(scene, scene.night.data.wake)
-    rows += within(mix.mix(scene.night.model, scene.side("anchor"), [], mix.Drawn("T", "T", "T"), scene.night.mix_plan()), scene.budget, 1)
+    rows += within(mix.mix(scene.night.model, scene.side("anchor"), [], mix.Drawn("T", "T", "T"), mix_plan(scene.night)), scene.budget, 1)
     return _from(scene, "T", "anchored", rows, scene.night.fit_plan(scene.wake, "wake"))
 
 
@@ -140,12 +142,14 @@ def ours(scene: Scene) -> Made:
     """A whole night: pairs in every form, T says whether, W says how, and the step is settled. At another dose the whole step is taken."""
     if scene.dose:
         return _restored(scene, "ours", scene.dreams, mix.Drawn("T", scene.woken, "T", boundary="T"))
-    return Made(scene.night.rehearse(scene.woken, scene.dreams), matched=True)
+    candidate = rehearse(scene.night, scene.woken, scene.dreams)
+    harden(scene.night, scene.woken, scene.dreams)
+    return Made(candidate, matched=True)
 
 
 def without_settling(scene: Scene) -> Made:
     """The whole way to the rehearsed adapter."""
-    scene.night.rehearse(scene.woken, scene.dreams)
+    rehearse(scene.night, scene.woken, scene.dreams)
     return Made("R", matched=True)
 
 
@@ -168,7 +172,7 @@ def without_kl(scene: Scene) -> Made:
 def interleaved(scene: Scene) -> Made:
     """From T: the wake's rows and the dreams in one pass, harmless ones drawn to T."""
     night = scene.night
-    dreamed = mix.mix(night.model, scene.dreams, [], mix.Drawn("T", "T", "T"), night.mix_plan())
+    dreamed = mix.mix(night.model, scene.dreams, [], mix.Drawn("T", "T", "T"), mix_plan(night))
     rows = within(dreamed, scene.budget, 1) + _plain_rows(scene, night.data.wake)
     return _from(scene, "T", "interleaved", rows, night.fit_plan(scene.wake, "rehearse", scene.plan.ema_decay))
 
@@ -243,7 +247,7 @@ def _dream_plan(scene: Scene) -> RehearsalPlan:
 
 def _restored(scene: Scene, name: str, dreams: Sequence[Screened], drawn: mix.Drawn, wake_rows: int | None = None) -> Made:
     """From W: dreams drawn to whom `drawn` says and wake rows (the plan's number, unless given) to W, at matched tokens."""
-    night, plan = scene.night, scene.night.mix_plan()
+    night, plan = scene.night, mix_plan(scene.night)
     wake = night.data.wake[: scene.plan.wake_rows if wake_rows is None else wake_rows]
     rows = mix.mix(night.model, dreams, [], drawn, plan)
     rows += mix.mix(night.model, [], wake, replace(drawn, harmless=scene.woken), plan)

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from dream_engine.capture.read import read_conversations
-from dream_engine.cycle import Night
+from dream_engine.cycle.dreaming import nightly_dreams
+from dream_engine.cycle.night import Night
+from dream_engine.cycle.opening import open_night
+from dream_engine.cycle.wake import learn
 from dream_engine.errors import InputError
 from dream_engine.files import write_json
 from dream_engine.judge.measure import Bench, measure
@@ -50,13 +53,13 @@ def run_setting(plan: Plan, setting: Setting, curated: Sequence[Conversation], o
     wanted = [*MODELS, *dict.fromkeys(["ours", *plan.arms])]
     if all(_place(out, setting, name).is_file() for name in wanted):
         return
-    night = Night.open(config_of(plan, setting), _workspace(plan, setting, out), show)
+    night = open_night(config_of(plan, setting), _workspace(plan, setting, out), show)
     if night.commissioning:
         raise InputError(f"the workspace {plan.teacher} holds no sealed model; run 'dream run' there and approve it")
-    woken = night.learn()
+    woken = learn(night)
     for name in MODELS:
         _write(out, setting, name, Made(name, matched=False), 0, night.report(name).evaluation)
-    scene = Scene(night, woken, night.dreams(woken), curated, 0)
+    scene = Scene(night, woken, nightly_dreams(night, woken), curated, 0)
     for name in wanted[len(MODELS) :]:
         if not _place(out, setting, name).is_file():
             made = arm(name)(replace(scene, budget=_trained(night, "R")))

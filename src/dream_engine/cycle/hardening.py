@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dream_engine.cycle.dreaming import answered, teachers_after
+from dream_engine.cycle.night import Night
+from dream_engine.cycle.rehearsal import rehearse_from
 from dream_engine.dream import imagine
 from dream_engine.dream.mutate import mutated
 from dream_engine.files import write_json
@@ -18,17 +21,23 @@ from dream_engine.judge.search import Found, fails, search
 from dream_engine.policy.screen import RequestScreen, Screened
 from dream_engine.types import Proposed, derive_seed
 
-if TYPE_CHECKING:
-    from dream_engine.cycle import Night
-
 MUTATED_SHARE = 0.5
 HELD_SHARE = 2.0
 """Harmless dreams rehearsed again beside each failure, so that a round does not buy refusals of everything."""
 FEWEST = 4
 
 
-def harden(night: Night, woken: str, dreams: Sequence[Screened]) -> list[dict[str, Any]]:
-    """Rounds on the candidate C, which stays where it was when nothing was found; one row a search: failures, queries a failure costs."""
+def harden(night: Night, woken: str | None, dreams: Sequence[Screened]) -> None:
+    """Rounds on the candidate C, which stays where it was when nothing was found; one row a search, with what a failure costs, in `night.hardened`.
+
+    Nothing happens unless `dream.rounds` asks for it, and on nights without dreams.
+    """
+    plan = night.config.dream
+    if woken is not None and dreams and plan.rounds and plan.when != "interleaved":
+        night.hardened = _rounds(night, woken, dreams)
+
+
+def _rounds(night: Night, woken: str, dreams: Sequence[Screened]) -> list[dict[str, Any]]:
     plan, curve = night.config.dream, list[dict[str, Any]]()
     known = {d.dream.scenario.text for d in dreams}
     for number in range(plan.rounds + 1):
@@ -74,8 +83,8 @@ def _rehearse(night: Night, woken: str, failed: Sequence[Proposed], dreams: Sequ
     held = rng.sample(harmless, min(len(harmless), int(HELD_SHARE * len(failed))))
     wake = night.data.wake[: len(failed)]
     plan, name = night.config.dream, f"R{number + 1}"
-    teachers = night.teachers(woken)
+    teachers = teachers_after(woken)
     with night.stage(f"Ω answer, round {number + 1}"):
-        screened, _ = night.answered([s for pair in failed for s in pair], teachers, plan.answer_tokens, plan.refusal_tokens)
-    night.rehearse_from("C", name, woken, [*screened.kept, *held], wake)
+        screened, _ = answered(night, [s for pair in failed for s in pair], teachers, plan.answer_tokens, plan.refusal_tokens)
+    rehearse_from(night, "C", name, woken, [*screened.kept, *held], wake)
     night.model.copy_adapter(name, "C")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dream_engine.cycle import Night, run_cycle
+from dream_engine.cycle import run_cycle
+from dream_engine.cycle.night import Night
 from dream_engine.files import read_jsonl
 from dream_engine.report.page import write_report
 

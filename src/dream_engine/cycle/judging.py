@@ -1,0 +1,89 @@
+"""Ψ What is measured of a candidate, against whom, and the verdict."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from dream_engine.cycle.night import Night
+from dream_engine.dream import imagine
+from dream_engine.files import write_json
+from dream_engine.judge import budgets
+from dream_engine.judge.gate import Gated, Test, gate
+from dream_engine.judge.measure import ModelReport, general_losses, kl_drift, load_measured, save_measured
+from dream_engine.judge.metrics import Evaluation
+from dream_engine.judge.search import search
+from dream_engine.types import Measured
+
+
+def measure(night: Night, woken: str | None, candidate: str) -> budgets.Measurements:
+    """Ψ Everything the gate asks for."""
+    if woken is None:
+        c = night.report(candidate, "C")
+        return budgets.Measurements(c.evaluation, base=_base(night), critical=night.pack.critical, seed=night.config.seed)
+    t, w, c = night.report("T"), night.report(woken), night.report(candidate)
+    with night.stage("Ψ measure: KL(W‖C)"):
+        kl: Measured = kl_drift(night.model, woken, candidate, night.data.bench, w.answers, night.config.seed)
+    return budgets.Measurements(
+        c.evaluation, None, t.evaluation, w.evaluation, _anchor(night, t).evaluation, kl, None, night.pack.critical, night.config.seed
+    )
+
+
+def judge(night: Night, m: budgets.Measurements, drifted: bool) -> Gated:
+    """Ψ The verdict. A night without drift has no dream to judge: only T→C is asked."""
+    limits = budgets.PROFILES[night.config.judge.profile]
+    if night.commissioning:
+        return gate(budgets.commissioning_tests(m, limits))
+    if not drifted:
+        alone = budgets.Measurements(m.candidate, teacher=m.teacher, anchor=m.anchor, critical=m.critical, seed=m.seed)
+        return gate(budgets.cycle_tests(alone, limits), "no_drift")
+    return gate(budgets.cycle_tests(m, limits))
+
+
+def _base(night: Night) -> Evaluation:
+    with night.stage("Ψ measure base"), night.model.using(None):
+        return Evaluation("base", (), general=general_losses(night.model, night.data.bench.general))
+
+
+def _anchor(night: Night, teacher: ModelReport) -> ModelReport:
+    """The evaluation of the fixed anchor on today's bench; T's own when T is still the anchor."""
+    anchor, live = night.workspace.registry.anchor, night.workspace.registry.live
+    if anchor is None or anchor == live:
+        return teacher
+    path = night.workspace.evaluation(anchor, night.data.bench_digest)
+    if path.is_file():
+        return load_measured(path)
+    night.model.load_adapter("A", night.workspace.registry.verified(anchor))
+    measured = night.measured("A", "anchor", teacher.probe, lengths=False)
+    save_measured(measured, path, night.config.judge.store_answers, night.data.bench.suites)
+    return measured
+
+
+def alone(night: Night) -> tuple[budgets.Measurements, list[Test]]:
+    """An adapter judged by itself, as a first model is."""
+    candidate = night.measured("C", "C", None, lengths=False)
+    m = budgets.Measurements(candidate.evaluation, base=_base(night), critical=night.pack.critical, seed=night.config.seed)
+    return m, budgets.commissioning_tests(m, budgets.PROFILES[night.config.judge.profile])
+
+
+def against_sealed(night: Night, live: str) -> tuple[budgets.Measurements, list[Test]]:
+    """An adapter judged as C with W = T."""
+    night.model.load_adapter("T", night.workspace.registry.verified(live))
+    teacher = night.report("T")
+    candidate = night.measured("C", "C", teacher.probe, lengths=False).evaluation
+    anchor = _anchor(night, teacher).evaluation
+    m = budgets.Measurements(candidate, teacher=teacher.evaluation, anchor=anchor, critical=night.pack.critical, seed=night.config.seed)
+    return m, budgets.cycle_tests(m, budgets.PROFILES[night.config.judge.profile])
+
+
+def look_for_failures(night: Night, woken: str | None, candidate: str) -> None:
+    """Ψ Fresh scenarios of another seed, put to W and C: `search.json`, beside the suites and not gated. Asked for by `judge.search`."""
+    count, path = night.config.judge.search, night.folder / "search.json"
+    if not count or path.is_file():
+        return
+    fresh = [harm for harm, _ in imagine.template_pairs(night.pack, count, night.seed("search"))]
+    found = {}
+    for name, adapter in {"W": woken, "C": candidate}.items():
+        if adapter:
+            with night.stage(f"Ψ search {name}"):
+                found[name] = search(fresh, partial(night.grades, adapter)).to_json()
+    write_json(path, found)

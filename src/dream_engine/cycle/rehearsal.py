@@ -1,0 +1,99 @@
+"""Ω From dreams to a candidate: a bounded fit of an adapter, and how far to go along it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from dream_engine import types
+from dream_engine.config import Commission
+from dream_engine.cycle.dreaming import drawn_pairs
+from dream_engine.cycle.night import Night
+from dream_engine.dream import mix
+from dream_engine.dream.rehearse import Row
+from dream_engine.dream.settle import settle
+from dream_engine.files import write_json
+from dream_engine.policy.screen import Screened
+
+MIN_HELD_OUT = 30
+"""The fewest held-out look-alikes that can steer a step; below, it is not shortened."""
+
+
+def rehearse(night: Night, woken: str | None, dreams: Sequence[Screened]) -> str:
+    """Ω Fits the candidate: T's fresh adapter when commissioning, else C on the way from W to what was rehearsed. Without dreams C is W."""
+    if woken is None:
+        return _first(night, dreams)
+    if dreams and night.config.dream.when == "interleaved":
+        _interleave(night, dreams)
+    elif dreams:
+        _restore(night, woken, dreams)
+        _settle(night, woken, frozenset(d.dream.scenario.text for d in dreams))
+    else:
+        night.model.copy_adapter(woken, "C")
+    return "C"
+
+
+def _first(night: Night, dreams: Sequence[Screened]) -> str:
+    """T: taught, or taken as it is, from `commission.adapter` or the base as it ships."""
+    plan = night.config.commission
+    if plan.adapter:
+        night.model.load_adapter("T", plan.adapter)
+    elif plan.teach:
+        _teach(night, dreams, plan)
+    return "T"
+
+
+def _teach(night: Night, dreams: Sequence[Screened], plan: Commission) -> None:
+    """The first policy: refusals in the pack's words, everything harmless drawn to the base."""
+    weights = mix.MixPlan(harmful_weight=plan.harmful_weight, anchor_weight=plan.anchor_weight, whole_refusals=0.2, seed=night.seed("mix"))
+    drawn = mix.Drawn(harmful=None, harmless=None, harmful_name="base")
+    night.fit("Ω rehearse", "T", lambda: mix.mix(night.model, dreams, [], drawn, weights), night.fit_plan(plan, "rehearse", plan.ema_decay))
+
+
+def _interleave(night: Night, dreams: Sequence[Screened]) -> None:
+    """C from T, the user's rows and the dreams in one pass; harmless dreams are drawn to T, which has not drifted."""
+
+    def rows() -> list[Row]:
+        dreamed = mix.mix(night.model, dreams, [], mix.Drawn(harmful="T", harmless="T", harmful_name="T"), mix_plan(night))
+        return [*dreamed, *mix.wake_rows(night.model, night.data.wake)]
+
+    night.model.copy_adapter("T", "C")
+    night.fit("Ω rehearse, interleaved", "C", rows, night.fit_plan(night.config.wake, "rehearse", night.config.dream.ema_decay))
+
+
+def _restore(night: Night, woken: str, dreams: Sequence[Screened]) -> None:
+    """The sealed policy, R: T says what is declined, W how everything else is answered."""
+    rehearse_from(night, woken, "R", woken, dreams, night.data.wake[: night.config.dream.wake_rows])
+
+
+def rehearse_from(night: Night, start: str, name: str, woken: str, dreams: Sequence[Screened], wake: Sequence[types.Conversation]) -> None:
+    """Fits the adapter `name`, from a copy of `start`, on dreams and wake rows: refusals as T's, all else as W's."""
+    night.model.copy_adapter(start, name)
+    plan, drawn = night.config.dream, mix.Drawn(harmful="T", harmless=woken, harmful_name="T", boundary="T")
+    fit = night.fit_plan(plan, "rehearse", plan.ema_decay, plan.max_steps)
+    night.fit(f"Ω rehearse {name}", name, lambda: mix.mix(night.model, dreams, wake, drawn, mix_plan(night)), fit)
+
+
+def mix_plan(night: Night) -> mix.MixPlan:
+    """The weights of a night's rows."""
+    plan = night.config.dream
+    weights = (plan.first_weight, plan.harmful_weight, plan.anchor_weight, plan.wake_weight)
+    return mix.MixPlan(*weights, prefix_recovery=plan.prefix_recovery, seed=night.seed("mix"))
+
+
+def _settle(night: Night, woken: str, known: frozenset[str]) -> None:
+    """C, as far from W towards R as T's own refusals of held-out look-alikes allow; their requests are asked, never trained on."""
+    path = night.folder / "settled.json"
+    held_out = [pair for pair in drawn_pairs(night)[-1] if pair[1].text not in known]
+    if not path.is_file() and len(held_out) >= MIN_HELD_OUT:
+        with night.stage("Ω settle"):
+            asked = [twin.turns for _, twin in held_out]
+            write_json(path, asdict(settle(night.refuses("T", asked), lambda share: _refuses_at(night, woken, share, asked))))
+    night.settled = json.loads(path.read_text()) if path.is_file() else None
+    night.model.blend_adapters(woken, "R", night.settled["share"] if night.settled else 1.0, "C")
+
+
+def _refuses_at(night: Night, woken: str, share: float, asked: Sequence[Sequence[types.Message]]) -> list[bool]:
+    night.model.blend_adapters(woken, "R", share, "C")
+    return night.refuses("C", asked)
