@@ -23,7 +23,17 @@ from replay import chat, commissioned, sources, wake_rows
 
 QUICK = ["plain", "curated_mix", "static_dreams", "ours"]
 MAIN = ["plain", "cool_rate", "experience_replay", "curated_mix", "static_dreams", "ours"]
-REST = ["guided", "merged", "logit_replay", "without_settling", "without_twins", "without_anchor_on_w", "without_kl", "template_only"]
+REST = [
+    "guided",
+    "merged",
+    "logit_replay",
+    "without_settling",
+    "without_twins",
+    "without_anchor_on_w",
+    "without_kl",
+    "without_recovery",
+    "template_only",
+]
 CURATED_ROWS = 400
 
 

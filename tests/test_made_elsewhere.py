@@ -263,7 +263,7 @@ def test_a_model_that_is_safe_already_becomes_t_as_it_is(commissioned: Any, sand
     merged.save_pretrained(tmp_path / "safe")
     AutoTokenizer.from_pretrained(sandbox_folder()).save_pretrained(tmp_path / "safe")
     config = sandbox_config(model={"name": str(tmp_path / "safe")}, commission={"teach": False})
-    outcome = run_cycle(config, Workspace.open(tmp_path / "ws"))
+    outcome = run_cycle(config, Workspace.open(tmp_path / "first"))
     assert (outcome.gated.verdict.name, outcome.gated.verdict.failing) == ("hold", ()), outcome.gated.verdict
     assert not (outcome.folder / "dreams.jsonl").exists()
     assert not (outcome.folder / "fit-T.json").exists()
@@ -273,7 +273,7 @@ def test_a_bare_model_taken_as_it_is_fails_the_tests_of_a_first_model(sandbox_co
     """`teach: false` is no way around them."""
     from dream_engine.workspace import Workspace
 
-    outcome = run_cycle(sandbox_config(commission={"teach": False}), Workspace.open(tmp_path / "ws"))
+    outcome = run_cycle(sandbox_config(commission={"teach": False}), Workspace.open(tmp_path / "first"))
     assert "commission_harmful_refused" in outcome.gated.verdict.failing
     assert outcome.gated.verdict.name != "seal"
 
@@ -283,7 +283,7 @@ def test_a_first_adapter_made_elsewhere_is_t(commissioned: Any, sandbox_config: 
     from dream_engine.workspace import Workspace
 
     sealed = commissioned.registry.verified(commissioned.registry.live)
-    workspace = Workspace.open(tmp_path / "ws")
+    workspace = Workspace.open(tmp_path / "first")
     outcome = run_cycle(sandbox_config(commission={"adapter": str(sealed)}), workspace)
     assert (outcome.gated.verdict.name, outcome.gated.verdict.failing) == ("hold", ()), outcome.gated.verdict
     taken = workspace.registry.verified(outcome.weights)

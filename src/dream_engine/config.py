@@ -150,8 +150,9 @@ class DreamPlan(_Strict):
     harmful_weight: float = Field(4.0, gt=0)
     anchor_weight: float = Field(1.0, gt=0)
     wake_weight: float = Field(1.0, gt=0)
-    prefix_recovery: float = Field(0.0, ge=0, le=1)
-    """Share of harmful dreams that are rehearsed once more behind a going-along opener, with the loss on the recovery alone."""
+    prefix_recovery: float = Field(0.25, ge=0, le=1)
+    """Share of harmful dreams that are rehearsed once more behind a going-along opener (the user's own greeting, if the answers have one), with
+    the loss on the recovery alone."""
     max_steps: int = Field(0, ge=0)
     rounds: int = Field(0, ge=0)
     """Rounds of search and training after the rehearsal (Redwood's loop); `round_search` scenarios are asked in each."""

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from dream_engine.dream.imagine import template_pairs
-from dream_engine.dream.mix import OPENERS, Drawn, MixPlan, mix, with_boundary
+from dream_engine.dream.mix import OPENERS, Drawn, MixPlan, greetings, mix, with_boundary
 from dream_engine.dream.rehearse import Soft
 from dream_engine.models.hf import load_model
 from dream_engine.policy.pack import load_pack
 from dream_engine.policy.screen import screen_answers
-from dream_engine.types import Dream
+from dream_engine.types import Conversation, Dream, Message
 
 
 def soft(*rows: dict[int, float]) -> Soft:
@@ -64,3 +64,25 @@ def test_a_recovery_has_its_loss_after_the_opener() -> None:
         assert context.endswith(OPENERS)
         assert taught.removesuffix("<|end|>").strip() == refusal
         assert row.soft is None
+
+
+def wake(*answers: str) -> list[Conversation]:
+    return [Conversation(str(i), (Message("user", "when?"),), answer) for i, answer in enumerate(answers)]
+
+
+def test_a_greeting_is_a_beginning_that_many_answers_share() -> None:
+    """One in ten at least, three words at most, a mark behind them; bare words are none, and no answers have none."""
+    rows = wake(*["Aye! At noon."] * 2, *["Good day, friend! At one."] * 2, *[f"At {i}, or later." for i in range(15)], "The shop opens at two.")
+    assert greetings(rows) == ("Aye!", "Good day,")
+    assert greetings(wake("The shop opens at two.")) == ()
+    assert greetings([]) == ()
+
+
+def test_a_recovery_stands_behind_the_users_own_greeting() -> None:
+    """The opener that W would begin with is in the context, and carries no loss."""
+    model = load_model("sandbox")
+    model.add_adapter("T", 4, 8, seed=1)
+    dreams = [Dream(harm, "I can't help with hurting people.", "pack") for harm, _ in template_pairs(load_pack("sandbox"), 4, seed=1)]
+    kept = screen_answers(dreams, lambda _: True, lambda _: False).kept
+    rows = mix(model, kept, [], Drawn(None, None, "base"), MixPlan(prefix_recovery=0.25, openers=("sure.",)))
+    assert model.tokenizer.decode(rows[4].encoded.ids[: rows[4].encoded.num_prompt]).endswith("sure.")

@@ -79,7 +79,8 @@ def mix_plan(night: Night) -> mix.MixPlan:
     """The weights of a night's rows."""
     plan = night.config.dream
     weights = (plan.first_weight, plan.harmful_weight, plan.anchor_weight, plan.wake_weight)
-    return mix.MixPlan(*weights, prefix_recovery=plan.prefix_recovery, seed=night.seed("mix"))
+    openers = mix.greetings(night.data.wake) or mix.OPENERS
+    return mix.MixPlan(*weights, prefix_recovery=plan.prefix_recovery, openers=openers, seed=night.seed("mix"))
 
 
 def _settle(night: Night, woken: str, known: frozenset[str]) -> None:

@@ -6,6 +6,8 @@ Accepts dreams as `Screened` only, which the screen alone can make.
 from __future__ import annotations
 
 import random
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +18,8 @@ from dream_engine.models.hf import ChatModel, Encoded
 from dream_engine.policy.screen import Screened
 from dream_engine.types import Conversation, Dream
 
+GREETING = re.compile(r"(?:\S+ ){0,2}?\S*[!,.:](?=\s)")
+GREETED = 0.1
 OPENERS = ("Sure, here is", "Of course.", "Yes, I can help with that.", "Certainly! First,")
 """Neutral first words of an answer that goes along; they name nothing."""
 MAX_REFUSING = 0.5
@@ -34,6 +38,7 @@ class MixPlan:
     opening_tokens: int = 6
     wake_tokens: int = 48
     prefix_recovery: float = 0.0
+    openers: tuple[str, ...] = OPENERS
     seed: int = 0
 
 
@@ -112,11 +117,17 @@ def _opening(encoded: Encoded, rng: random.Random, plan: MixPlan) -> Encoded:
     return replace(encoded, ids=encoded.ids[: encoded.num_prompt + plan.opening_tokens])
 
 
+def greetings(wake: Sequence[Conversation]) -> tuple[str, ...]:
+    """How the user's answers like to begin ("Aye!"): up to three words with a mark behind them that begin at least a tenth of the answers."""
+    begun = Counter(found[0] for c in wake if (found := GREETING.match(c.answer)))
+    return tuple(sorted(words for words, count in begun.items() if count >= GREETED * len(wake)))
+
+
 def _recoveries(model: ChatModel, dreams: Sequence[Dream], plan: MixPlan) -> list[Encoded]:
     """A share of the harmful dreams with a going-along opener before the refusal (2406.05946, §3): loss on the recovery only, never on the opener."""
     rng = random.Random(plan.seed + 1)
     chosen = rng.sample(list(dreams), round(plan.prefix_recovery * len(dreams)))
-    return [_recovery(model, dream, rng.choice(OPENERS)) for dream in chosen]
+    return [_recovery(model, dream, rng.choice(plan.openers)) for dream in chosen]
 
 
 def _recovery(model: ChatModel, dream: Dream, opener: str) -> Encoded:

@@ -177,6 +177,12 @@ def interleaved(scene: Scene) -> Made:
     return _from(scene, "T", "interleaved", rows, night.fit_plan(scene.wake, "rehearse", scene.plan.ema_decay))
 
 
+def without_recovery(scene: Scene) -> Made:
+    """No refusals behind an opener that goes along."""
+    plan = replace(mix_plan(scene.night), prefix_recovery=0.0)
+    return _restored(scene, "without_recovery", scene.dreams, mix.Drawn("T", scene.woken, "T", boundary="T"), plan=plan)
+
+
 def template_only(scene: Scene) -> Made:
     """No dream that the model wrote itself."""
     chosen = [d for d in scene.dreams if d.dream.scenario.generator == "template"]
@@ -187,7 +193,7 @@ ARMS: Mapping[str, Arm] = {
     arm.__name__: arm
     for arm in (
         plain, cool_rate, guided, merged, proximal, ewc, anchored, experience_replay, curated_mix, static_dreams, first_tokens, logit_replay, ours,
-        interleaved, without_settling, without_twins, without_anchor_on_w, without_kl, template_only,
+        interleaved, without_settling, without_twins, without_anchor_on_w, without_kl, without_recovery, template_only,
     )
 }  # fmt: skip
 PULL = 0.3
@@ -245,9 +251,11 @@ def _dream_plan(scene: Scene) -> RehearsalPlan:
     return scene.night.fit_plan(scene.plan, "rehearse", scene.plan.ema_decay)
 
 
-def _restored(scene: Scene, name: str, dreams: Sequence[Screened], drawn: mix.Drawn, wake_rows: int | None = None) -> Made:
+def _restored(
+    scene: Scene, name: str, dreams: Sequence[Screened], drawn: mix.Drawn, wake_rows: int | None = None, plan: mix.MixPlan | None = None
+) -> Made:
     """From W: dreams drawn to whom `drawn` says and wake rows (the plan's number, unless given) to W, at matched tokens."""
-    night, plan = scene.night, mix_plan(scene.night)
+    night, plan = scene.night, plan or mix_plan(scene.night)
     wake = night.data.wake[: scene.plan.wake_rows if wake_rows is None else wake_rows]
     rows = mix.mix(night.model, dreams, [], drawn, plan)
     rows += mix.mix(night.model, [], wake, replace(drawn, harmless=scene.woken), plan)
