@@ -19,7 +19,7 @@ from dream_engine.cycle import gate_adapter, run_cycle
 from dream_engine.cycle.opening import open_night
 from dream_engine.errors import InputError, IntegrityError
 from dream_engine.models.hf import load_model
-from dream_engine.models.sandbox import sandbox_folder, wake_dialogues
+from dream_engine.models.sandbox import sandbox_folder, sandbox_suites, wake_dialogues
 from dream_engine.types import Message
 
 Make = Callable[..., Any]
@@ -255,6 +255,14 @@ def test_four_bits_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
         load_model("sandbox", quantization="4bit")
 
 
+def suite_files(folder: Path) -> list[dict[str, str]]:
+    """The sandbox's suites as files, for its model under another name."""
+    for side in ("harmful", "twin", "anchor"):
+        rows = [{"id": p.id, "request": p.text, "category": p.category, "cluster": p.cluster} for p in sandbox_suites() if p.side == side]
+        (folder / f"{side}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return [{"path": str(folder / f"{side}.jsonl"), "side": side, "column": "request"} for side in ("harmful", "twin", "anchor")]
+
+
 def test_a_model_that_is_safe_already_becomes_t_as_it_is(commissioned: Any, sandbox_config: Make, tmp_path: Path) -> None:
     """The sealed adapter merged into the base, then `teach: false`: nothing is trained, the tests pass, a person must still approve."""
     from dream_engine.workspace import Workspace
@@ -262,7 +270,7 @@ def test_a_model_that_is_safe_already_becomes_t_as_it_is(commissioned: Any, sand
     merged = PeftModel.from_pretrained(base(), commissioned.registry.verified(commissioned.registry.live)).merge_and_unload()
     merged.save_pretrained(tmp_path / "safe")
     AutoTokenizer.from_pretrained(sandbox_folder()).save_pretrained(tmp_path / "safe")
-    config = sandbox_config(model={"name": str(tmp_path / "safe")}, commission={"teach": False})
+    config = sandbox_config(model={"name": str(tmp_path / "safe")}, commission={"teach": False}, judge={"suites": suite_files(tmp_path)})
     outcome = run_cycle(config, Workspace.open(tmp_path / "first"))
     assert (outcome.gated.verdict.name, outcome.gated.verdict.failing) == ("hold", ()), outcome.gated.verdict
     assert not (outcome.folder / "dreams.jsonl").exists()

@@ -36,7 +36,7 @@ def open_night(config: Config, workspace: Workspace, show: Show) -> Night:
     live = workspace.registry.live
     pack = load_pack(config.policy.pack)
     data = Data.read(config)
-    if live is None and problems(pack) and config.model.name != "sandbox":
+    if live is None and config.commission.dreams and problems(pack) and config.model.name != "sandbox":
         raise InputError(f"policy pack {pack.name!r} cannot commission: {problems(pack)[0]}; run 'dream validate' for the whole list")
     if live and not data.wake and not config.wake.imported:
         raise InputError("a model is sealed and there is nothing to learn; set wake.data to a file of dialogues")
