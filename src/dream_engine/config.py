@@ -136,7 +136,7 @@ class DreamPlan(_Strict):
     reworded_pairs: int = Field(40, ge=0)
     helper: Helper | None = None
     anchors: int = Field(20, ge=0)
-    self_anchors: int = Field(460, ge=0)
+    self_anchors: int = Field(500, ge=0)
     recalled: int = Field(40, ge=0)
     wake_rows: int = Field(300, ge=0)
     answer_tokens: int = Field(16, ge=1)

@@ -55,11 +55,15 @@ def _interleave(night: Night, dreams: Sequence[Screened]) -> None:
     """C from T, the user's rows and the dreams in one pass; harmless dreams are drawn to T, which has not drifted."""
 
     def rows() -> list[Row]:
-        dreamed = mix.mix(night.model, dreams, [], mix.Drawn(harmful="T", harmless="T", harmful_name="T"), mix_plan(night))
-        return [*dreamed, *mix.wake_rows(night.model, night.data.wake)]
+        return [*drawn_to_t(night, dreams), *mix.wake_rows(night.model, night.data.wake)]
 
     night.model.copy_adapter("T", "C")
     night.fit("Ω rehearse, interleaved", "C", rows, night.fit_plan(night.config.wake, "rehearse", night.config.dream.ema_decay))
+
+
+def drawn_to_t(night: Night, dreams: Sequence[Screened]) -> list[Row]:
+    """Dreams, harmful and harmless, as T answers them."""
+    return mix.mix(night.model, dreams, [], mix.Drawn(harmful="T", harmless="T", harmful_name="T"), mix_plan(night))
 
 
 def _restore(night: Night, woken: str, dreams: Sequence[Screened]) -> None:

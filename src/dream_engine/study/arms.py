@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from dream_engine.config import DreamPlan, Wake
 from dream_engine.cycle.hardening import harden
 from dream_engine.cycle.night import Night
-from dream_engine.cycle.rehearsal import mix_plan, rehearse
+from dream_engine.cycle.rehearsal import drawn_to_t, mix_plan, rehearse
 from dream_engine.dream import mix
 from dream_engine.dream.rehearse import Pull, RehearsalPlan, Row, pull_towards
 from dream_engine.errors import InputError
@@ -97,7 +97,7 @@ def ewc(scene: Scene) -> Made:
 def anchored(scene: Scene) -> Made:
     """The wake with KL to T on plain requests, nothing harmful (ASFT-like)."""
     rows = _plain_rows(scene, scene.night.data.wake)
-    rows += within(mix.mix(scene.night.model, scene.side("anchor"), [], mix.Drawn("T", "T", "T"), mix_plan(scene.night)), scene.budget, 1)
+    rows += within(drawn_to_t(scene.night, scene.side("anchor")), scene.budget, 1)
     return _from(scene, "T", "anchored", rows, scene.night.fit_plan(scene.wake, "wake"))
 
 
@@ -172,8 +172,7 @@ def without_kl(scene: Scene) -> Made:
 def interleaved(scene: Scene) -> Made:
     """From T: the wake's rows and the dreams in one pass, harmless ones drawn to T."""
     night = scene.night
-    dreamed = mix.mix(night.model, scene.dreams, [], mix.Drawn("T", "T", "T"), mix_plan(night))
-    rows = within(dreamed, scene.budget, 1) + _plain_rows(scene, night.data.wake)
+    rows = within(drawn_to_t(night, scene.dreams), scene.budget, 1) + _plain_rows(scene, night.data.wake)
     return _from(scene, "T", "interleaved", rows, night.fit_plan(scene.wake, "rehearse", scene.plan.ema_decay))
 
 
