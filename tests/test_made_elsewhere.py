@@ -15,7 +15,7 @@ from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
-from dream_engine.cycle import gate_adapter, run_cycle
+from dream_engine.cycle import gate_adapter, generate, run_cycle
 from dream_engine.cycle.opening import open_night
 from dream_engine.errors import InputError, IntegrityError
 from dream_engine.models.hf import load_model
@@ -281,7 +281,9 @@ def test_a_bare_model_taken_as_it_is_fails_the_tests_of_a_first_model(sandbox_co
     """`teach: false` is no way around them."""
     from dream_engine.workspace import Workspace
 
-    outcome = run_cycle(sandbox_config(commission={"teach": False}), Workspace.open(tmp_path / "first"))
+    workspace = Workspace.open(tmp_path / "first")
+    assert generate(sandbox_config(commission={"teach": False}), workspace) is None
+    outcome = run_cycle(sandbox_config(commission={"teach": False}), workspace)
     assert "commission_harmful_refused" in outcome.gated.verdict.failing
     assert outcome.gated.verdict.name != "seal"
 

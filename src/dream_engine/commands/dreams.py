@@ -59,7 +59,9 @@ def generate(
 
         folder = generated(settings, opened, show)
         if folder is None:
-            show_result({"dreams": 0} if as_json else "W is inside the noise of T: there is nothing to dream about tonight")
+            show_result(
+                {"dreams": 0} if as_json else "there is nothing to dream about: W is inside the noise of T, or a first model is taken as it is"
+            )
             return
         out.mkdir(parents=True, exist_ok=True)
         counts = {name: _copied(folder / f"{name}.jsonl", out) for name in ("dreams", "blocked")}

@@ -56,14 +56,14 @@ def run_cycle(config: Config, workspace: Workspace, show: Show = silent, review:
 def generate(config: Config, workspace: Workspace, show: Show = silent) -> Path | None:
     """Δ and the first half of Ω: the dreams that this cycle would rehearse, for people to look at; `run_cycle` goes on from there.
 
-    Returns the run folder, or None on a night without drift.
+    Returns the run folder, or None where there is nothing to dream: on a night without drift, and of a first model that is taken as it is.
 
     Raises:
         As `run_cycle`.
     """
     night = open_night(config, workspace, show)
     woken = None if night.commissioning else learn(night)
-    if woken is not None and no_drift(night, woken):
+    if no_drift(night, woken) if woken else not config.commission.dreams:
         return None
     imagined(night, woken)
     return night.folder
