@@ -32,6 +32,7 @@ REST = [
     "without_anchor_on_w",
     "without_kl",
     "without_recovery",
+    "with_on_policy",
     "template_only",
 ]
 CURATED_ROWS = 400

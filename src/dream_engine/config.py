@@ -153,6 +153,8 @@ class DreamPlan(_Strict):
     prefix_recovery: float = Field(0.25, ge=0, le=1)
     """Share of harmful dreams that are rehearsed once more behind a going-along opener (the user's own greeting, if the answers have one), with
     the loss on the recovery alone."""
+    on_policy: float = Field(0.0, ge=0, le=1)
+    """Share of harmful dreams that are also rehearsed on W's own sampled answers, each token drawn to T's distribution."""
     max_steps: int = Field(0, ge=0)
     rounds: int = Field(0, ge=0)
     """Rounds of search and training after the rehearsal (Redwood's loop); `round_search` scenarios are asked in each."""

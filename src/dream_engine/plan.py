@@ -101,7 +101,7 @@ def _later(config: Config, workspace: Workspace, data: Data, clock: _Clock) -> l
     own = round(plan.self_anchors * KEPT_SELF)
     pairs = plan.pairs + plan.reworded_pairs + recalled
     harmless = pairs + plan.anchors + own + recalled
-    rows = pairs + round(plan.prefix_recovery * pairs) + harmless + min(plan.wake_rows, len(data.wake))
+    rows = pairs + round((plan.prefix_recovery + plan.on_policy) * pairs) + harmless + min(plan.wake_rows, len(data.wake))
     steps = math.ceil(rows * plan.num_train_epochs / plan.per_device_train_batch_size)
     steps = min(steps, plan.max_steps) if plan.max_steps else steps
     known = workspace.evaluation(str(workspace.registry.live), data.bench_digest).is_file()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dream_engine.dream.imagine import template_pairs
-from dream_engine.dream.mix import OPENERS, Drawn, MixPlan, greetings, mix, with_boundary
+from dream_engine.dream.mix import OPENERS, Drawn, MixPlan, greetings, mix, on_policy, with_boundary
 from dream_engine.dream.rehearse import Soft
 from dream_engine.models.hf import load_model
 from dream_engine.policy.pack import load_pack
@@ -86,3 +86,23 @@ def test_a_recovery_stands_behind_the_users_own_greeting() -> None:
     kept = screen_answers(dreams, lambda _: True, lambda _: False).kept
     rows = mix(model, kept, [], Drawn(None, None, "base"), MixPlan(prefix_recovery=0.25, openers=("sure.",)))
     assert model.tokenizer.decode(rows[4].encoded.ids[: rows[4].encoded.num_prompt]).endswith("sure.")
+
+
+def test_the_students_own_words_are_drawn_to_the_teacher_and_never_learned() -> None:
+    """Half of four harmful dreams and no twin: the student's sample is the text, the teacher's distribution the target, the same each time."""
+    model = load_model("sandbox")
+    for name in ("T", "W"):
+        model.add_adapter(name, 4, 8, seed=1)
+    pairs = template_pairs(load_pack("sandbox"), 4, seed=1)
+    dreams = [Dream(side, "I can't help with hurting people.", "pack") for pair in pairs for side in pair]
+    kept = screen_answers(dreams, lambda d: True, lambda _: False).kept
+    rows = on_policy(model, "W", "T", kept, 0.5, MixPlan(harmful_weight=3.0, seed=5))
+    asked = {tuple(model.encode_prompt(harm.turns)) for harm, _ in pairs}
+    assert len(rows) == 2
+    for row in rows:
+        assert row.encoded.ids[: row.encoded.num_prompt] in asked
+        assert row.soft is not None, "without a distribution the text itself would be learned"
+        assert row.soft.ids.shape[0] == row.num_targets
+        assert row.weight == 3.0
+    assert [r.encoded for r in on_policy(model, "W", "T", kept, 0.5, MixPlan(harmful_weight=3.0, seed=5))] == [r.encoded for r in rows]
+    assert on_policy(model, "W", "T", kept, 0.0, MixPlan()) == []

@@ -75,8 +75,13 @@ def rehearse_from(night: Night, start: str, name: str, woken: str, dreams: Seque
     """Fits the adapter `name`, from a copy of `start`, on dreams and wake rows: refusals as T's, all else as W's."""
     night.model.copy_adapter(start, name)
     plan, drawn = night.config.dream, mix.Drawn(harmful="T", harmless=woken, harmful_name="T", boundary="T")
+    weights = mix_plan(night)
+
+    def rows() -> list[Row]:
+        return mix.mix(night.model, dreams, wake, drawn, weights) + mix.on_policy(night.model, start, "T", dreams, plan.on_policy, weights)
+
     fit = night.fit_plan(plan, "rehearse", plan.ema_decay, plan.max_steps)
-    night.fit(f"Ω rehearse {name}", name, lambda: mix.mix(night.model, dreams, wake, drawn, mix_plan(night)), fit)
+    night.fit(f"Ω rehearse {name}", name, rows, fit)
 
 
 def mix_plan(night: Night) -> mix.MixPlan:

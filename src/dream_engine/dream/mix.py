@@ -22,6 +22,7 @@ GREETING = re.compile(r"(?:\S+ ){0,2}?\S*[!,.:](?=\s)")
 GREETED = 0.1
 OPENERS = ("Sure, here is", "Of course.", "Yes, I can help with that.", "Certainly! First,")
 """Neutral first words of an answer that goes along; they name nothing."""
+ROLLOUT_TOKENS = 24
 MAX_REFUSING = 0.5
 """A harmless request is never drawn to a refusal, at most to indecision."""
 
@@ -90,6 +91,19 @@ def with_boundary(how: Soft, whether: Soft, refusing: frozenset[int]) -> Soft:
     ids, logp = how.ids.clone(), how.logp.clone()
     ids[0], logp[0] = torch.tensor(list(top), dtype=ids.dtype), torch.tensor(list(top.values())).clamp_min(1e-9).log()
     return Soft(ids, logp)
+
+
+def on_policy(model: ChatModel, student: str, teacher: str, dreams: Sequence[Screened], share: float, plan: MixPlan) -> list[Row]:
+    """The student's own sampled answers to a share of the harmful dreams, each token drawn to what the teacher would say there (2306.13649, eq. 4).
+
+    It learns where it really goes, not where the teacher would have. Answers stay in memory and are context only: no likelihood of theirs is raised.
+    """
+    harmful = [d.dream.scenario for d in dreams if d.dream.scenario.side == "harmful"]
+    chosen = random.Random(plan.seed + 2).sample(harmful, round(share * len(harmful)))
+    with model.using(student):
+        said = model.generate([s.turns for s in chosen], ROLLOUT_TOKENS, temperature=1.0, seed=plan.seed + 2) if chosen else []
+    encoded = [model.encode(s.turns, g.text, g.ended) for s, g in zip(chosen, said, strict=True) if g.text]
+    return _soft_rows(model, teacher, encoded, plan.harmful_weight, plan.first_weight)
 
 
 def wake_rows(model: ChatModel, wake: Sequence[Conversation]) -> list[Row]:

@@ -182,6 +182,14 @@ def without_recovery(scene: Scene) -> Made:
     return _restored(scene, "without_recovery", scene.dreams, mix.Drawn("T", scene.woken, "T", boundary="T"), plan=plan)
 
 
+def with_on_policy(scene: Scene) -> Made:
+    """A quarter of the harmful dreams once more, on W's own sampled answers (2306.13649)."""
+    night, woken = scene.night, scene.woken
+    rows = mix.mix(night.model, scene.dreams, night.data.wake[: scene.plan.wake_rows], mix.Drawn("T", woken, "T", boundary="T"), mix_plan(night))
+    rows += mix.on_policy(night.model, woken, "T", scene.dreams, ON_POLICY, mix_plan(night))
+    return _from(scene, woken, "with_on_policy", within(rows, scene.budget, 1), _dream_plan(scene))
+
+
 def template_only(scene: Scene) -> Made:
     """No dream that the model wrote itself."""
     chosen = [d for d in scene.dreams if d.dream.scenario.generator == "template"]
@@ -192,12 +200,13 @@ ARMS: Mapping[str, Arm] = {
     arm.__name__: arm
     for arm in (
         plain, cool_rate, guided, merged, proximal, ewc, anchored, experience_replay, curated_mix, static_dreams, first_tokens, logit_replay, ours,
-        interleaved, without_settling, without_twins, without_anchor_on_w, without_kl, without_recovery, template_only,
+        interleaved, without_settling, without_twins, without_anchor_on_w, without_kl, without_recovery, with_on_policy, template_only,
     )
 }  # fmt: skip
 PULL = 0.3
 """λ of the arms that draw weights back."""
 FISHER_ROWS = 64
+ON_POLICY = 0.25
 CURATED = frozenset({"experience_replay", "curated_mix"})
 
 
