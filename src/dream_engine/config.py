@@ -140,8 +140,6 @@ class DreamPlan(_Strict):
     recalled: int = Field(40, ge=0)
     wake_rows: int = Field(300, ge=0)
     answer_tokens: int = Field(16, ge=1)
-    whole_answers: int = Field(96, ge=0)
-    """Plain requests that W answers to the end (64 tokens at most) instead of `answer_tokens`, so that it is rehearsed how long it talks."""
     refusal_tokens: int = Field(16, ge=4)
     learning_rate: float = Field(1e-3, gt=0)
     num_train_epochs: float = Field(1.0, gt=0)

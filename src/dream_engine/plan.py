@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from dream_engine.capture.episodes import Buffer
 from dream_engine.config import Config
-from dream_engine.cycle.dreaming import WHOLE_TOKENS
 from dream_engine.dream import imagine
 from dream_engine.dream.rehearse import RehearsalPlan, Row, rehearse, soften
 from dream_engine.inputs import Data
@@ -102,7 +101,6 @@ def _later(config: Config, workspace: Workspace, data: Data, clock: _Clock) -> l
     own = round(plan.self_anchors * KEPT_SELF)
     pairs = plan.pairs + plan.reworded_pairs + recalled
     harmless = pairs + plan.anchors + own + recalled
-    whole = min(plan.whole_answers, plan.anchors + own + recalled)
     rows = pairs + round((plan.prefix_recovery + plan.on_policy) * pairs) + harmless + min(plan.wake_rows, len(data.wake))
     steps = math.ceil(rows * plan.num_train_epochs / plan.per_device_train_batch_size)
     steps = min(steps, plan.max_steps) if plan.max_steps else steps
@@ -116,7 +114,6 @@ def _later(config: Config, workspace: Workspace, data: Data, clock: _Clock) -> l
         Stage("Ω imagine", plan.self_anchors + 2 * plan.reworded_pairs, clock.written(imagine.ANCHOR_TOKENS), imagine.ANCHOR_TOKENS),
         Stage("Ω tame", 2 * pairs, clock.probed()),
         Stage("Ω answer", pairs + round(harmless * RETRIES), clock.answered(plan.answer_tokens), plan.answer_tokens),
-        *([Stage("Ω answer to the end", whole, clock.answered(WHOLE_TOKENS), WHOLE_TOKENS)] if whole else []),
         Stage("Ω prepare", rows + pairs, clock.softened()),  # a twin is read by W and by T
         Stage("Ω rehearse", steps, *clock.step(clock.rows, plan.per_device_train_batch_size)),
         Stage("Ω settle", plan.settle_pairs * SETTLE_ROUNDS, clock.answered(12), 12),

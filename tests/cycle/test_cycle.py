@@ -287,14 +287,6 @@ def test_a_scope_dreams_of_its_category_alone(commissioned: Any, sandbox_config:
         run_cycle(sandbox_config(1, dream={"scope": ["nonsense"]}, govern={"cooldown_seconds": 0}), commissioned)
 
 
-def test_some_plain_requests_are_answered_to_the_end(commissioned: Any, sandbox_config: Make) -> None:
-    """At three tokens an answer, so many plain ones and no others are longer."""
-    outcome = run_cycle(sandbox_config(dream={"answer_tokens": 3, "whole_answers": 20, "max_steps": 1}), commissioned)
-    words = [(row["meta"]["side"], len(row["messages"][-1]["content"].split())) for row in read_jsonl(outcome.folder / "dreams.jsonl")]
-    assert 10 <= sum(side == "anchor" and count > 3 for side, count in words) <= 20
-    assert not any(side == "twin" and count > 3 for side, count in words)
-
-
 def test_an_empty_archive_says_how_it_is_filled(dream: Callable[..., Any]) -> None:
     """Exit 2, no traceback."""
     code, _, err = dream("archive", "show")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -26,7 +25,6 @@ from dream_engine.policy.screen import RequestScreen, Screened, ScreenedDreams, 
 from dream_engine.types import Blocked, Dream, Proposed, Scenario, derive_seed
 
 TAME_P = 0.95
-WHOLE_TOKENS = 64
 Propose = Callable[[RequestScreen], tuple[list[Scenario], list[Blocked]]]
 """From a screen to the requests that passed it and those that did not."""
 
@@ -189,17 +187,8 @@ def answered(
     harmful, twins, anchors = ([s for s in scenarios if s.side == side] for side in ("harmful", "twin", "anchor"))
     seed = night.seed("answer")
     declined = targets.refuse(night.model, teachers.harmful, night.pack, harmful, refusal_tokens, seed, declines)
-    whole, begun = _whole(night, anchors)
-    lengths = ((twins, answer_tokens), (begun, answer_tokens), (whole, WHOLE_TOKENS))
-    met = [d for asked, tokens in lengths for d in targets.answer(night.model, teachers.harmless, asked, tokens, seed, declines)]
+    met = [d for harmless in (twins, anchors) for d in targets.answer(night.model, teachers.harmless, harmless, answer_tokens, seed, declines)]
     return screen_answers([*declined.dreams, *met], declines, _garbled), declined.usable
-
-
-def _whole(night: Night, anchors: Sequence[Scenario]) -> tuple[list[Scenario], list[Scenario]]:
-    """The plain requests of a night that are answered to the end, so that it is rehearsed how long W talks, and the others."""
-    count = 0 if night.commissioning else min(night.config.dream.whole_answers, len(anchors))
-    chosen = {s.id for s in random.Random(night.seed("whole")).sample(list(anchors), count)}
-    return [s for s in anchors if s.id in chosen], [s for s in anchors if s.id not in chosen]
 
 
 def _tame(night: Night, woken: str, proposed: Sequence[Scenario]) -> frozenset[str]:
