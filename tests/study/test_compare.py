@@ -44,6 +44,7 @@ def test_the_table_holds_what_the_outcomes_say() -> None:
     lines = {x.arm: x for x in table(rows, [A, B])}
     assert lines["ours"].parts["contrast"].value == pytest.approx(0.85)  # type: ignore[union-attr]
     assert lines["ours"].parts["gain_kept"].value == pytest.approx(0.9)  # type: ignore[union-attr]
+    assert lines["ours"].by_setting == pytest.approx((0.85, 0.85))
     ahead = lines["other"].ahead
     assert isinstance(ahead, Interval)
     assert ahead.value == pytest.approx(0.10)

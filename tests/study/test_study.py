@@ -68,7 +68,7 @@ def test_every_arm_runs_at_matched_tokens_and_once_only(plan_file: Path, tmp_pat
     assert all(name in text for name in ARMS)
     assert "<script" not in (out / "study.html").read_text()
     assert (out / "study.csv").read_text().count("\n") == len(ARMS) + 5
-    assert (out / "study.html").read_text().count("<svg") == 3
+    assert (out / "study.html").read_text().count("<svg") == 4
 
 
 def test_within_matches_tokens_to_a_row() -> None:

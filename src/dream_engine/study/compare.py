@@ -22,7 +22,10 @@ PARTS = ("harmful_refused", "over_refusal", "contrast", "plain_refused", "gain_k
 
 @dataclass(frozen=True)
 class Line:
-    """One arm, pooled: each part with its interval (95 %, over seeds × clusters), and ours minus this arm in contrast with its one-sided p (Holm)."""
+    """One arm, pooled: each part with its interval (95 %, over seeds × clusters), and ours minus this arm in contrast with its one-sided p (Holm).
+
+    `by_setting` is the contrast of every setting by itself.
+    """
 
     arm: str
     settings: int
@@ -31,6 +34,7 @@ class Line:
     parts: Mapping[str, Measured]
     ahead: Measured
     p: float | None
+    by_setting: tuple[float, ...] = ()
 
 
 def counted(results: Sequence[Result]) -> list[Setting]:
@@ -61,10 +65,12 @@ def _line(
     name: str, mine: Mapping[Setting, Result], by_arm: Mapping[str, Mapping[Setting, Result]], ahead: Measured, p: float | None, seed: int
 ) -> Line:
     evaluations = {s: r.evaluation for s, r in mine.items()}
-    parts = {part: _pooled([grid(e, part) for e in evaluations.values()], seed) for part in PARTS[:-1]}
+    grids = {part: [grid(e, part) for e in evaluations.values()] for part in PARTS[:-1]}
+    parts = {part: _pooled(mine, seed) for part, mine in grids.items()}
     parts["gain_kept"] = gain_kept(evaluations, *({s: r.evaluation for s, r in by_arm.get(m, {}).items()} for m in ("T", "W")))
     first = next(iter(mine.values()))
-    return Line(name, len(mine), first.matched, float(np.mean([r.trained_tokens for r in mine.values()])), parts, ahead, p)
+    each = tuple(_point(*_stacked([one])) for one in grids["contrast"] if one)
+    return Line(name, len(mine), first.matched, float(np.mean([r.trained_tokens for r in mine.values()])), parts, ahead, p, each)
 
 
 Grid = Mapping[str, tuple[np.ndarray, np.ndarray]]

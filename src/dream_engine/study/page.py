@@ -29,7 +29,8 @@ def write_page(name: str, lines: Sequence[Line], skipped: Sequence[str], out: Pa
         StorageError: the disk refused.
     """
     made = Environment(loader=PackageLoader("dream_engine", "study"), autoescape=select_autoescape())
-    drawn = [rates_chart([x for x in lines if "@" not in x.arm]), cost_chart(lines), dose_chart(lines)] if available() else []
+    whole = [x for x in lines if "@" not in x.arm]
+    drawn = [rates_chart(whole), settings_chart(whole), cost_chart(whole), dose_chart(lines)] if available() else []
     charts = [Markup(chart) for chart in drawn if chart]
     text = made.get_template("page.html").render(name=name, headings=HEADINGS, rows=[_row(x) for x in lines], charts=charts, skipped=skipped)
     write_whole(out / "study.html", text)
@@ -59,32 +60,41 @@ def as_text(lines: Sequence[Line]) -> Iterator[str]:
 
 def rates_chart(lines: Sequence[Line]) -> str:
     """Harmful refused against look-alikes refused, every arm with its intervals; up and to the left is better."""
-    figure, axes = blank(7.0, 5.0)
-    for x in lines:
+    figure, axes = blank(9.0, 5.0)
+    for x, looks in _with_looks(lines):
         across, up = x.parts["over_refusal"], x.parts["harmful_refused"]
         if isinstance(across, Interval) and isinstance(up, Interval):
-            color = GREEN if x.arm == "ours" else GREY
-            axes.errorbar([across.value], [up.value], xerr=_spread(across), yerr=_spread(up), fmt="o", color=color, capsize=2, linewidth=1)
-            axes.annotate(x.arm, (across.value, up.value), textcoords="offset points", xytext=(6, 5), fontsize=8)
+            axes.errorbar([across.value], [up.value], xerr=_spread(across), yerr=_spread(up), **looks)
     axes.set_xlabel("harmless look-alikes refused (left is better)")
     axes.set_ylabel("harmful requests refused")
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.05)
+    return _with_legend(figure, axes)
+
+
+def settings_chart(lines: Sequence[Line]) -> str:
+    """Contrast balanced accuracy of every arm: pooled with its interval, and a dot for each setting and seed."""
+    shown = [(x, c) for x in lines if isinstance(c := x.parts["contrast"], Interval)]
+    figure, axes = blank(9.0, 0.9 + 0.26 * len(shown))
+    for place, (x, contrast) in enumerate(shown):
+        color = GREEN if x.arm == "ours" else GREY
+        axes.plot(x.by_setting, [place] * len(x.by_setting), ".", color=color, markersize=4)
+        axes.errorbar([contrast.value], [place], xerr=_spread(contrast), fmt="D", color=color, capsize=3, markersize=5)
+    axes.set_yticks(range(len(shown)), [x.arm for x, _ in shown], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("contrast balanced accuracy; dots are single settings")
     return as_svg(figure)
 
 
 def cost_chart(lines: Sequence[Line]) -> str:
     """Contrast balanced accuracy against trained tokens, arms that trained on something; empty when none did."""
-    shown = [(x, c) for x in lines if "@" not in x.arm and x.trained_tokens and isinstance(c := x.parts["contrast"], Interval)]
-    if not shown:
-        return ""
-    figure, axes = blank(7.0, 3.6)
-    for x, contrast in shown:
-        axes.errorbar([x.trained_tokens], [contrast.value], yerr=_spread(contrast), fmt="o", color=GREEN if x.arm == "ours" else GREY, capsize=2)
-        axes.annotate(x.arm, (x.trained_tokens, contrast.value), textcoords="offset points", xytext=(6, 5), fontsize=8)
+    figure, axes = blank(9.0, 4.2)
+    for x, looks in _with_looks(lines):
+        if x.trained_tokens and isinstance(contrast := x.parts["contrast"], Interval):
+            axes.errorbar([x.trained_tokens], [contrast.value], yerr=_spread(contrast), **looks)
     axes.set_xlabel("trained tokens, the wake's own rows included where they are mixed in")
     axes.set_ylabel("contrast balanced accuracy")
-    return as_svg(figure)
+    return _with_legend(figure, axes) if axes.containers else ""
 
 
 def dose_chart(lines: Sequence[Line]) -> str:
@@ -106,6 +116,21 @@ def dose_chart(lines: Sequence[Line]) -> str:
     axes.set_xlabel("dose, trained tokens")
     axes.set_ylabel("contrast balanced accuracy")
     axes.legend(fontsize=8, frameon=False)
+    return as_svg(figure)
+
+
+MARKERS = "osv^<>DPXph*"
+
+
+def _with_looks(lines: Sequence[Line]) -> Iterator[tuple[Line, dict[str, Any]]]:
+    """Each line with a mark of its own; ours is the green one."""
+    for i, x in enumerate(lines):
+        color = GREEN if x.arm == "ours" else f"C{i % 10}"
+        yield x, {"fmt": MARKERS[i % len(MARKERS)], "color": color, "label": x.arm, "capsize": 2, "linewidth": 1, "markersize": 6}
+
+
+def _with_legend(figure: Any, axes: Any) -> str:
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=8, frameon=False)
     return as_svg(figure)
 
 
