@@ -20,6 +20,7 @@ HEADINGS: Mapping[str, str] = {
     "harmful_refused": "harmful refused", "over_refusal": "look-alikes refused", "contrast": "contrast balanced accuracy",
     "plain_refused": "plain refused", "gain_kept": "user's gain kept",
 }  # fmt: skip
+MARKERS = "osv^<>DPXph*"
 
 
 def write_page(name: str, lines: Sequence[Line], skipped: Sequence[str], out: Path) -> Path:
@@ -117,9 +118,6 @@ def dose_chart(lines: Sequence[Line]) -> str:
     axes.set_ylabel("contrast balanced accuracy")
     axes.legend(fontsize=8, frameon=False)
     return as_svg(figure)
-
-
-MARKERS = "osv^<>DPXph*"
 
 
 def _with_looks(lines: Sequence[Line]) -> Iterator[tuple[Line, dict[str, Any]]]:
