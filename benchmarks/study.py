@@ -53,7 +53,7 @@ def main() -> None:
     plan = write_files(options.data_dir, options.out, seeds) | {"teacher": "T", "seeds": seeds}
     first = [f"commission.adapter={options.teacher.absolute()}"] if options.teacher else []
     commissioned(options.out / "T", options.data_dir, [f"model.threads={options.threads}", *first])
-    plan |= {"name": "main comparison", "arms": MAIN, "learning_rates": [3e-4, 5e-4]} if options.full else chosen(plan, options.rest)
+    plan |= {"name": "main comparison", "arms": MAIN, "learning_rates": [5e-4, 1e-3]} if options.full else chosen(plan, options.rest)
     file = options.out / "plan.yaml"
     file.write_text(yaml.safe_dump(plan, sort_keys=False))
     more = ["--out", str(options.out), "--shard", options.shard, "--threads", str(options.threads)]
@@ -66,7 +66,7 @@ def chosen(plan: dict[str, Any], rest: bool) -> dict[str, Any]:
     return {
         "name": "all arms" if rest else "quick",
         "arms": arms,
-        "learning_rates": [3e-4],
+        "learning_rates": [1e-3],
         "wakes": {"dolly-roleplay": plan["wakes"]["dolly-roleplay"]},
     }
 
