@@ -12,6 +12,8 @@ from dream_engine.judge.gate import Gated, Test, gate
 from dream_engine.judge.measure import ModelReport, general_losses, kl_drift, load_measured, save_measured
 from dream_engine.judge.metrics import Evaluation
 from dream_engine.judge.search import search
+from dream_engine.judge.similarity import similarity_lost
+from dream_engine.models.embedding import embedder
 from dream_engine.types import Measured
 
 
@@ -23,9 +25,17 @@ def measure(night: Night, woken: str | None, candidate: str) -> budgets.Measurem
     t, w, c = night.report("T"), night.report(woken), night.report(candidate)
     with night.stage("Ψ measure: KL(W‖C)"):
         kl: Measured = kl_drift(night.model, woken, candidate, night.data.bench, w.answers, night.config.seed)
-    return budgets.Measurements(
-        c.evaluation, None, t.evaluation, w.evaluation, _anchor(night, t).evaluation, kl, None, night.pack.critical, night.config.seed
-    )
+    alike, anchor = _similarity(night, woken, candidate, w), _anchor(night, t).evaluation
+    return budgets.Measurements(c.evaluation, None, t.evaluation, w.evaluation, anchor, kl, alike, night.pack.critical, night.config.seed)
+
+
+def _similarity(night: Night, woken: str, candidate: str, w: ModelReport) -> Measured | None:
+    """None where no sentence embeddings are installed."""
+    embed = embedder()
+    if embed is None:
+        return None
+    with night.stage("Ψ measure: similarity of W's and C's answers"):
+        return similarity_lost(night.model, woken, candidate, night.data.bench, w.answers, embed, night.config.seed)
 
 
 def judge(night: Night, m: budgets.Measurements, drifted: bool) -> Gated:

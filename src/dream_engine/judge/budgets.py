@@ -147,7 +147,7 @@ def _dream_tests(m: Measurements, t: Evaluation, b: Budgets) -> list[Test]:
             0.05,
             "cosine",
             monitor=True,
-            not_applicable="no sentence embeddings are measured in this version" if m.similarity_lost is None else "",
+            not_applicable="sentence embeddings are not installed; pip install dream-engine[embeddings]" if m.similarity_lost is None else "",
         ),
     ]
 
