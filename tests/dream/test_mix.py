@@ -95,7 +95,7 @@ def test_the_students_own_words_are_drawn_to_the_teacher_and_never_learned() -> 
         model.add_adapter(name, 4, 8, seed=1)
     pairs = template_pairs(load_pack("sandbox"), 4, seed=1)
     dreams = [Dream(side, "I can't help with hurting people.", "pack") for pair in pairs for side in pair]
-    kept = screen_answers(dreams, lambda d: True, lambda _: False).kept
+    kept = screen_answers(dreams, lambda _: True, lambda _: False).kept
     rows = on_policy(model, "W", "T", kept, 0.5, MixPlan(harmful_weight=3.0, seed=5))
     asked = {tuple(model.encode_prompt(harm.turns)) for harm, _ in pairs}
     assert len(rows) == 2

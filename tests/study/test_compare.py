@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dream_engine.judge.metrics import Evaluation, Record, TextLoss
 from dream_engine.study.compare import counted, holm, table
-from dream_engine.study.page import as_csv, as_text
+from dream_engine.study.page import as_csv, as_text, write_page
 from dream_engine.study.plan import Result, Setting
 from dream_engine.types import Interval, Missing
 
@@ -80,3 +82,10 @@ def test_holm_only_ever_raises_and_keeps_the_order(p: dict[str, float]) -> None:
 def test_holm_by_hand() -> None:
     """0.01 × 3, then max(0.03, 0.02 × 2), then max(0.04, 0.5 × 1)."""
     assert holm({"a": 0.01, "b": 0.5, "c": 0.02}) == pytest.approx({"a": 0.03, "c": 0.04, "b": 0.5})
+
+
+def test_a_study_in_which_nothing_counts_has_a_page_without_charts(tmp_path: Path) -> None:
+    """Too little was lost everywhere: the page says where, and draws nothing."""
+    page = write_page("mild", [], ["dolly-0.0001-0"], tmp_path).read_text()
+    assert "dolly-0.0001-0" in page
+    assert "<svg" not in page

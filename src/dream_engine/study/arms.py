@@ -184,10 +184,8 @@ def without_recovery(scene: Scene) -> Made:
 
 def with_on_policy(scene: Scene) -> Made:
     """A quarter of the harmful dreams once more, on W's own sampled answers (2306.13649)."""
-    night, woken = scene.night, scene.woken
-    rows = mix.mix(night.model, scene.dreams, night.data.wake[: scene.plan.wake_rows], mix.Drawn("T", woken, "T", boundary="T"), mix_plan(night))
-    rows += mix.on_policy(night.model, woken, "T", scene.dreams, ON_POLICY, mix_plan(night))
-    return _from(scene, woken, "with_on_policy", within(rows, scene.budget, 1), _dream_plan(scene))
+    own = mix.on_policy(scene.night.model, scene.woken, "T", scene.dreams, ON_POLICY, mix_plan(scene.night))
+    return _restored(scene, "with_on_policy", scene.dreams, mix.Drawn("T", scene.woken, "T", boundary="T"), more=own)
 
 
 def template_only(scene: Scene) -> Made:
@@ -260,14 +258,20 @@ def _dream_plan(scene: Scene) -> RehearsalPlan:
 
 
 def _restored(
-    scene: Scene, name: str, dreams: Sequence[Screened], drawn: mix.Drawn, wake_rows: int | None = None, plan: mix.MixPlan | None = None
+    scene: Scene,
+    name: str,
+    dreams: Sequence[Screened],
+    drawn: mix.Drawn,
+    wake_rows: int | None = None,
+    plan: mix.MixPlan | None = None,
+    more: Sequence[Row] = (),
 ) -> Made:
-    """From W: dreams drawn to whom `drawn` says and wake rows (the plan's number, unless given) to W, at matched tokens."""
+    """From W: dreams drawn to whom `drawn` says, wake rows (the plan's number, unless given) to W, and `more` rows, at matched tokens."""
     night, plan = scene.night, plan or mix_plan(scene.night)
     wake = night.data.wake[: scene.plan.wake_rows if wake_rows is None else wake_rows]
     rows = mix.mix(night.model, dreams, [], drawn, plan)
     rows += mix.mix(night.model, [], wake, replace(drawn, harmless=scene.woken), plan)
-    return _from(scene, scene.woken, name, within(rows, scene.budget, 1), _dream_plan(scene))
+    return _from(scene, scene.woken, name, within([*rows, *more], scene.budget, 1), _dream_plan(scene))
 
 
 def _pulled(scene: Scene, name: str, fisher: Sequence[Row]) -> Made:

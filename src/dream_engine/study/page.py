@@ -76,6 +76,8 @@ def rates_chart(lines: Sequence[Line]) -> str:
 def settings_chart(lines: Sequence[Line]) -> str:
     """Contrast balanced accuracy of every arm: pooled with its interval, and a dot for each setting and seed."""
     shown = [(x, c) for x in lines if isinstance(c := x.parts["contrast"], Interval)]
+    if not shown:
+        return ""
     figure, axes = blank(9.0, 0.9 + 0.26 * len(shown))
     for place, (x, contrast) in enumerate(shown):
         color = GREEN if x.arm == "ours" else GREY
@@ -95,7 +97,7 @@ def cost_chart(lines: Sequence[Line]) -> str:
             axes.errorbar([x.trained_tokens], [contrast.value], yerr=_spread(contrast), **looks)
     axes.set_xlabel("trained tokens, the wake's own rows included where they are mixed in")
     axes.set_ylabel("contrast balanced accuracy")
-    return _with_legend(figure, axes) if axes.containers else ""
+    return _with_legend(figure, axes)
 
 
 def dose_chart(lines: Sequence[Line]) -> str:
@@ -128,6 +130,9 @@ def _with_looks(lines: Sequence[Line]) -> Iterator[tuple[Line, dict[str, Any]]]:
 
 
 def _with_legend(figure: Any, axes: Any) -> str:
+    """The chart with its arms beside it; empty when no arm was drawn."""
+    if not axes.containers:
+        return ""
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=8, frameon=False)
     return as_svg(figure)
 
