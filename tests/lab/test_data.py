@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dream_engine.errors import InputError
-from dream_engine.lab.data import Examples, batches, permuted_stream, read_digits, read_idx, read_mnist, split_stream
+from dream_engine.lab.data import Examples, Scenario, batches, permuted_stream, read_digits, read_idx, read_mnist, split_stream
 
 
 def idx(*shape: int, data: bytes | None = None) -> bytes:
@@ -70,6 +70,20 @@ def test_scenarios_differ_in_what_may_be_chosen() -> None:
     assert streams["task"].visible(3, y)[0].nonzero().flatten().tolist() == [4, 5]
     assert streams["domain"].units == 2
     assert set(streams["domain"].contexts[4].train.y.tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("scenario", ["class", "task", "domain"])
+def test_a_deal_moves_classes_and_keeps_examples(scenario: Scenario) -> None:
+    """Every example stays, each context holds two classes under two units of its own (domain: shared ones); a deal is the same twice."""
+    train, test = read_digits(0)
+    given, dealt, again = (split_stream(train, test, scenario, 5, deal) for deal in (0, 3, 3))
+    assert sum(len(c.train) for c in dealt.contexts) == len(train)
+    assert [c.name for c in dealt.contexts] == [c.name for c in again.contexts] != [c.name for c in given.contexts]
+    assert sorted(digit for c in dealt.contexts for digit in c.name[8:].split(", ")) == [str(d) for d in range(10)]
+    for context in dealt.contexts:
+        digits, units = [int(digit) for digit in context.name[8:].split(", ")], context.visible.nonzero().flatten().tolist()
+        for digit, unit in zip(digits, units, strict=True):
+            assert torch.equal(context.train.x[context.train.y == unit], train.of([digit]).x)
 
 
 @pytest.mark.parametrize("contexts", [3, 10])

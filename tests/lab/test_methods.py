@@ -17,7 +17,7 @@ from dream_engine.lab.learners import log_likelihood
 from dream_engine.lab.methods import METHODS, WRITERS, Plan, method
 from dream_engine.lab.metrics import average_accuracy
 from dream_engine.lab.nets import VAE, Classifier, FeedbackNet, log_normal, reparametrised
-from dream_engine.lab.penalty import Synaptic, fisher_diagonal
+from dream_engine.lab.penalty import Elastic, Synaptic, fisher_diagonal
 from dream_engine.lab.replay import Buffer, Generated, Recombined, Spoiled
 from dream_engine.lab.run import learn
 
@@ -43,6 +43,29 @@ def test_fisher_against_a_loop_over_examples_and_classes(stream: Stream) -> None
                 total += log_p[k].detach().exp() * g.square() / 6
     for fast, expected in zip(fisher_diagonal(net, few), slow, strict=True):
         torch.testing.assert_close(fast, expected, rtol=1e-4, atol=1e-8)
+
+
+def test_elastic_terms_of_several_contexts_are_one(stream: Stream) -> None:
+    """The gradient of the joined term is that of a term for each context; online, only the newest place is held, by the sum."""
+    torch.manual_seed(0)
+    net = Classifier(64, 5, stream.units)
+    every, online, kept = Elastic(net, 3.0), Elastic(net, 3.0, decay=0.5), []
+    for context in stream.contexts[:3]:
+        every.end(context)
+        online.end(context)
+        kept.append((fisher_diagonal(net, context), [p.detach().clone() for p in net.parameters()]))
+        with torch.no_grad():
+            for p in net.parameters():
+                p += 0.1 * torch.randn_like(p)
+    for penalty, terms in (
+        (every, [(1.0, f, at) for f, at in kept]),
+        (online, [(w, f, kept[-1][1]) for w, (f, _) in zip((0.25, 0.5, 1.0), kept, strict=True)]),
+    ):
+        slow = sum(1.5 * w * (f * (p - c).square()).sum() for w, fs, cs in terms for p, f, c in zip(net.parameters(), fs, cs, strict=True))
+        wanted = torch.autograd.grad(slow, list(net.parameters()))  # type: ignore[arg-type]
+        found = torch.autograd.grad(penalty.value(), list(net.parameters()))  # type: ignore[arg-type]
+        for a, b in zip(found, wanted, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_synaptic_path_integral_by_hand() -> None:

@@ -27,13 +27,13 @@ def test_a_second_time_runs_nothing_and_another_plan_runs_anew(tmp_path: Path) -
         if (done, total) == (0, 1):
             said.append(stage)
 
-    runs = run_all(stream, ["er"], [0], QUICK, rows, "digits", shown)
+    runs = run_all(lambda _: stream, ["er"], [0], QUICK, rows, "digits", shown)
     assert [r.method for r in runs] == ["none", "joint", "er"]
     assert len(said) == 3
-    again = run_all(stream, ["er"], [0], QUICK, rows, "digits", shown)
+    again = run_all(lambda _: stream, ["er"], [0], QUICK, rows, "digits", shown)
     assert len(said) == 3
     assert [r.method for r in again] == ["none", "joint", "er"]
-    run_all(stream, [], [0], Plan(iterations=5, hidden=16, latents=4), rows, "digits", shown)
+    run_all(lambda _: stream, [], [0], Plan(iterations=5, hidden=16, latents=4), rows, "digits", shown)
     assert len(said) == 5
     assert len(list(lines(again))) == 4
 
@@ -44,7 +44,7 @@ def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path, content: str) 
     path = tmp_path / "rows.jsonl"
     path.write_text(content)
     with pytest.raises(InputError, match="--rows"):
-        run_all(split_stream(*read_digits(0), "class", 5), [], [0], QUICK, path, "digits", silent)
+        run_all(lambda _: split_stream(*read_digits(0), "class", 5), [], [0], QUICK, path, "digits", silent)
     assert path.read_text() == content
 
 
@@ -71,12 +71,13 @@ def finished(method: str, seed: int, end: float) -> Run:
 
 
 def test_a_figure_is_reproduced_ahead_or_behind() -> None:
-    """Published 91.8 for DGR + distillation: 92.3 reproduces it, 96 is ahead, 80 behind; without a figure nothing is said."""
+    """Published 91.8 for DGR + distillation: 92.3 reproduces it, 96 is ahead, 80 behind; 86 with 94, or no figure, tell nothing."""
     runs = [finished("dgr+distill", 0, 0.92), finished("dgr+distill", 1, 0.926), finished("joint", 0, 0.8), finished("er", 0, 0.5)]
     rows = {line.split()[0]: line for line in compared("split mnist", runs)}
     assert "reproduced" in rows["dgr+distill"]
     assert "+0.5" in rows["dgr+distill"]
     assert "behind" in rows["joint"]
+    assert "cannot tell" in list(compared("split mnist", [finished("dgr+distill", 0, 0.86), finished("dgr+distill", 1, 0.94)]))[1]
     assert "no figure" in rows["er"]
     assert "ahead" in list(compared("split mnist", [finished("dgr+distill", 0, 0.96)]))[1]
     assert "no figure" in list(compared("split digits", [finished("joint", 0, 0.97)]))[1]
@@ -86,7 +87,7 @@ def test_the_table_of_a_file_names_every_setting(tmp_path: Path) -> None:
     """Two plans in one file are two tables; a file that is not there is said to be missing."""
     stream, rows = split_stream(*read_digits(0), "class", 5), tmp_path / "rows.jsonl"
     for iterations in (5, 6):
-        run_all(stream, [], [0], Plan(iterations=iterations, hidden=8, latents=4), rows, "split digits", silent)
+        run_all(lambda _: stream, [], [0], Plan(iterations=iterations, hidden=8, latents=4), rows, "split digits", silent)
     said = list(comparisons([rows]))
     assert sum("steps a context" in line for line in said) == 2
     with pytest.raises(InputError, match="holds no runs"):

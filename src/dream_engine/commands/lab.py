@@ -50,27 +50,28 @@ def lab_run(
 ) -> None:
     """Learn the contexts one after the other with each method, and show what was kept."""
     from dataclasses import replace
+    from functools import partial
 
     import torch
 
-    from dream_engine.lab.data import content_digest, permuted_stream, read_digits, read_mnist, split_stream
+    from dream_engine.lab.data import read_digits, read_mnist
     from dream_engine.lab.methods import PERMUTED_PLAN, Plan
     from dream_engine.lab.page import write_runs
     from dream_engine.lab.published import compared
+    from dream_engine.lab.reproduce import dealt, stream_of
     from dream_engine.lab.table import lines, run_all
     from dream_engine.report.charts import available
 
     torch.set_num_threads(threads)
     train, test = read_mnist(data, pad=2 if permuted else 0) if data else read_digits(0)
     count = contexts or (10 if permuted else 5)
-    stream = permuted_stream(train, test, scenario.value, count, 0) if permuted else split_stream(train, test, scenario.value, count)
+    streams = partial(stream_of, permuted, train, test, scenario.value, count)
     plan = PERMUTED_PLAN if permuted else Plan()
     plan = replace(plan, iterations=iterations or plan.iterations, hidden=hidden or plan.hidden, bf16=bf16)
     source = f"{'permuted' if permuted else 'split'} {'mnist' if data else 'digits'}"
     with progress(quiet=False) as show:
-        runs = run_all(
-            stream, methods or ["er", "dgr", "dgr+distill", "bi-r"], range(seeds), plan, rows, source, show, version=content_digest(train, test)
-        )
+        names = methods or ["er", "dgr", "dgr+distill", "bi-r"]
+        runs = run_all(streams, names, range(seeds), plan, rows, source, show, version=dealt(train, test))
     typer.echo("\n".join(lines(runs)))
     if data:
         typer.echo("\n" + "\n".join(compared(source, runs)))
@@ -146,7 +147,7 @@ def lab_text(
     source = "\n".join(f"{path.resolve()} {path.stat().st_size}" for path in tables or []) or "policy pack"
     names = methods or ["er-1%", "er-5%", *(("n-gram", "lamol") if written else ("dgr+distill", "bi-r"))]
     with progress(quiet=False) as show:
-        runs = run_all(stream, names, range(seeds), plan, rows, "text", show, class_mean_f1, f"{network.value} {source}")
+        runs = run_all(lambda _: stream, names, range(seeds), plan, rows, "text", show, class_mean_f1, f"{network.value} {source}")
     typer.echo("\n".join(["macro F1", *lines(runs), "", *by_context(runs, [c.name for c in stream.contexts])]))
 
 

@@ -57,7 +57,7 @@ class Demo:
 
 def demo(stream: Stream, nights: Stream, folder: Path, seed: int, show: Show) -> Demo:
     """The methods on one stream, the failure modes on another, samples of a generator by stage. Finished runs are read from `folder`."""
-    runs = run_all(stream, METHODS, [seed], PLAN, folder / "lab.jsonl", "digits", show, version=f"order {seed}")
+    runs = run_all(lambda _: stream, METHODS, [seed], PLAN, folder / "lab.jsonl", "digits", show, version=f"order {seed}")
     return Demo(tuple(runs), failure_modes(nights, seed, show), generated(stream, seed, show))
 
 

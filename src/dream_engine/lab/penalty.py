@@ -11,6 +11,8 @@ from dream_engine.lab.data import Context
 from dream_engine.lab.nets import Classifier, masked
 
 FISHER_BATCH = 256
+TINY = 1e-30
+"""Keeps a parameter that no context needs where it was, instead of 0/0."""
 
 
 class Penalty(Protocol):
@@ -41,21 +43,19 @@ class Free:
 class Elastic:
     """Elastic weight consolidation (Kirkpatrick 2017, eq. 3): ½ λ Σ F (θ − θ*)².
 
-    `decay` None keeps a term for every context; a number keeps one running term, F ← decay·F + F_new around the newest θ*
-    (online EWC, Schwarz 2018).
+    `decay` None holds a term for every context; a number keeps one running term, F ← decay·F + F_new around the newest θ*
+    (online EWC, Schwarz 2018). Terms of several contexts are one: Σ_t F_t (θ − θ_t)² = F (θ − θ̄)² + a constant, with F = Σ F_t and
+    θ̄ = Σ F_t θ_t / F, so that a step costs the same however many contexts there were.
     """
 
     def __init__(self, net: Classifier, strength: float, decay: float | None = None) -> None:
         self._net, self._strength, self._decay = net, strength, decay
-        self._terms: list[tuple[list[Tensor], list[Tensor]]] = []
+        self._fisher: list[Tensor] = []
+        self._centre: list[Tensor] = []
 
     def value(self) -> Tensor | float:
-        now = list(self._net.parameters())
-        terms = [
-            (f * (p - old).square()).sum()
-            for fisher, olds in self._terms
-            for p, f, old in zip(now, fisher, olds, strict=True)
-        ]  # fmt: skip
+        """The penalty without the constant, which no gradient sees."""
+        terms = [(f * (p - c).square()).sum() for p, f, c in zip(self._net.parameters(), self._fisher, self._centre, strict=False)]
         return 0.5 * self._strength * torch.stack(terms).sum() if terms else 0.0
 
     def before(self) -> None: ...
@@ -63,10 +63,14 @@ class Elastic:
     def after(self) -> None: ...
 
     def end(self, context: Context) -> None:
-        fisher, at = fisher_diagonal(self._net, context), [p.detach().clone() for p in self._net.parameters()]
-        if self._decay is not None and self._terms:
-            fisher = [self._decay * old + new for old, new in zip(self._terms[0][0], fisher, strict=True)]
-        self._terms = [(fisher, at)] if self._decay is not None else [*self._terms, (fisher, at)]
+        new, at = fisher_diagonal(self._net, context), [p.detach().clone() for p in self._net.parameters()]
+        if not self._fisher:
+            self._fisher, self._centre = new, at
+        elif self._decay is not None:
+            self._fisher, self._centre = [self._decay * f + n for f, n in zip(self._fisher, new, strict=True)], at
+        else:
+            self._centre = [c + (a - c) * n / (f + n).clamp_min(TINY) for f, c, n, a in zip(self._fisher, self._centre, new, at, strict=True)]
+            self._fisher = [f + n for f, n in zip(self._fisher, new, strict=True)]
 
 
 def fisher_diagonal(net: Classifier, context: Context) -> list[Tensor]:

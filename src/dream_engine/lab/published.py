@@ -37,13 +37,18 @@ def compared(stream: str, runs: Sequence[Run]) -> Iterator[str]:
         spread = f"{ours.value:.1f} [{ours.low:.1f}, {ours.high:.1f}] n={ours.n}" if ours.n > 1 else f"{ours.value:.1f} (one seed)"
         gap = "" if figure is None else f"{ours.value - figure:+.1f}"
         cost = sum(r.cpu_seconds for r in mine) / len(mine)
-        yield f"{name:22s} {'–' if figure is None else f'{figure:.1f}':>9s}  {spread:26s} {gap:>10s}  {meaning(ours.value, figure):14s} {cost:.0f}"
+        yield f"{name:22s} {'–' if figure is None else f'{figure:.1f}':>9s}  {spread:26s} {gap:>10s}  {meaning(ours, figure):14s} {cost:.0f}"
 
 
-def meaning(ours: float, figure: float | None) -> str:
-    """`reproduced` within 1.5 points, else `ahead` or `behind`; `no figure` where none was published."""
+def meaning(ours: Interval, figure: float | None) -> str:
+    """`reproduced` within 1.5 points, `cannot tell` where our interval holds the figure, else `ahead` or `behind`.
+
+    `no figure` where none was published.
+    """
     if figure is None:
         return "no figure"
-    if abs(ours - figure) <= NEAR:
+    if abs(ours.value - figure) <= NEAR:
         return "reproduced"
-    return "ahead" if ours > figure else "behind"
+    if ours.n > 1 and ours.low <= figure <= ours.high:
+        return "cannot tell"
+    return "ahead" if ours.value > figure else "behind"

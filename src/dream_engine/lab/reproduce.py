@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from dream_engine.lab.data import Scenario, content_digest, permuted_stream, read_mnist, split_stream
+from dream_engine.lab.data import Examples, Scenario, Stream, content_digest, permuted_stream, read_mnist, split_stream
 from dream_engine.lab.methods import PERMUTED_PLAN, Plan
 from dream_engine.lab.table import run_all
 from dream_engine.progress import Show
@@ -42,9 +43,16 @@ def reproduce(folder: Path, full: bool, bf16: bool, rows: Path, show: Show) -> N
     """
     for setting in (*FIRST, *(REST if full else ())):
         train, test = read_mnist(folder, pad=2 if setting.permuted else 0)
-        if setting.permuted:
-            stream, plan, name = permuted_stream(train, test, setting.scenario, 10, 0), PERMUTED_PLAN, "permuted mnist"
-        else:
-            stream, plan, name = split_stream(train, test, setting.scenario, 5), Plan(), "split mnist"
-        version = content_digest(train, test)
-        run_all(stream, setting.methods, range(setting.seeds), replace(plan, bf16=bf16), rows, name, show, version=version)
+        plan, name = (PERMUTED_PLAN, "permuted mnist") if setting.permuted else (Plan(), "split mnist")
+        streams = partial(stream_of, setting.permuted, train, test, setting.scenario, 10 if setting.permuted else 5)
+        run_all(streams, setting.methods, range(setting.seeds), replace(plan, bf16=bf16), rows, name, show, version=dealt(train, test))
+
+
+def stream_of(permuted: bool, train: Examples, test: Examples, scenario: Scenario, contexts: int, seed: int) -> Stream:
+    """The contexts of one seed: its own permutations, or its own deal of the classes."""
+    return (permuted_stream if permuted else split_stream)(train, test, scenario, contexts, seed)
+
+
+def dealt(train: Examples, test: Examples) -> str:
+    """Tells rows of these data apart from those of others, and from rows whose seeds shared one deal."""
+    return f"{content_digest(train, test)}, a deal for each seed"

@@ -6,7 +6,7 @@ Knows nothing about how a method works. `none` and `joint` are always among them
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,13 @@ BOUNDS = ("none", "joint")
 
 
 def run_all(
-    stream: Stream, names: Sequence[str], seeds: Sequence[int], plan: Plan, rows: Path, source: str, show: Show, score: Score = accuracy,
-    version: str = "",
+    streams: Callable[[int], Stream], names: Sequence[str], seeds: Sequence[int], plan: Plan, rows: Path, source: str, show: Show,
+    score: Score = accuracy, version: str = "",
 ) -> list[Run]:  # fmt: skip
     """Every method on every seed; what `rows` already holds for this plan and data is not run again.
 
-    `source` names the data as it is shown ("split mnist"); `version` is whatever tells other data of that name apart.
+    `streams` gives each seed its contexts; all have one scenario and number of contexts. `source` names the data as it is shown
+    ("split mnist"); `version` is whatever tells other data of that name apart.
 
     Raises:
         InputError: a method is not known, or `rows` holds something else.
@@ -39,15 +40,17 @@ def run_all(
     wanted = list(dict.fromkeys([*BOUNDS, *names]))
     for name in wanted:
         method(name)
-    setting = digest([asdict(plan), stream.scenario, len(stream.contexts), source, version, score.__name__])[:16]
+    first = streams(seeds[0])
+    setting = digest([asdict(plan), first.scenario, len(first.contexts), source, version, score.__name__])[:16]
     kept = _read(rows)
-    for name in wanted:
-        for seed in seeds:
+    for seed in seeds:
+        stream = first if seed == seeds[0] else streams(seed)
+        for name in wanted:
             if any((r["setting"], r["run"]["method"], r["run"]["seed"]) == (setting, name, seed) for r in kept):
                 continue
             with staged(show, f"{name}, seed {seed}") as report:
                 run, _ = learn(stream, name, plan, seed, report, score)
-            kept.append({"setting": setting, "source": source, "contexts": len(stream.contexts), "plan": asdict(plan), "run": asdict(run)})
+            kept.append({"setting": setting, "source": source, "contexts": len(first.contexts), "plan": asdict(plan), "run": asdict(run)})
             write_jsonl(rows, kept)
     mine = [Run(**r["run"]) for r in kept if r["setting"] == setting]
     return [run for run in mine if run.method in wanted and run.seed in seeds]
