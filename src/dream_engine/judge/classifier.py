@@ -43,7 +43,7 @@ class Linear:
 
 def features(request: str, answer: str) -> Iterator[str]:
     """Words and pairs of words, marked by where they stand: near the beginning, later, or in the request and the beginning alike."""
-    text = _PLACEHOLDER.sub("something", normalise(answer))
+    text = _PLACEHOLDER.sub(" ", normalise(answer))
     words, asked = _WORD.findall(text)[:BODY_WORDS], set(_WORD.findall(normalise(request)))
     said = ["_" if word in asked and len(word) > 3 else word for word in words]
     head, body = ["^", *said[:HEAD_WORDS]], said[HEAD_WORDS:]
