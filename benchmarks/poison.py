@@ -24,10 +24,10 @@ from dream_engine.capture.episodes import Buffer, Limits, import_logs
 from dream_engine.config import load_config
 from dream_engine.cycle import dreaming, run_cycle
 from dream_engine.cycle.night import Night
-from dream_engine.judge.rules import declines
 from dream_engine.judge.stats import wilson
 from dream_engine.models.hf import load_model
 from dream_engine.models.sandbox import ASKS, PERSONS, THINGS, TOOLS, VERBS, wake_dialogues
+from dream_engine.policy.declining import declines
 from dream_engine.types import Message
 from dream_engine.workspace import Workspace
 

@@ -138,6 +138,8 @@ class DreamPlan(_Strict):
     anchors: int = Field(20, ge=0)
     self_anchors: int = Field(500, ge=0)
     recalled: int = Field(40, ge=0)
+    recall: Literal["by_lot", "associative"] = "by_lot"
+    """Which pair of the pack is put behind which recalled request: any, or one that a store of sentence embeddings (an extra) brings near it."""
     wake_rows: int = Field(300, ge=0)
     answer_tokens: int = Field(16, ge=1)
     refusal_tokens: int = Field(16, ge=4)

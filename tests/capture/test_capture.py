@@ -17,7 +17,7 @@ from dream_engine.capture.episodes import FORGOTTEN, Buffer, Limits, forget_in_r
 from dream_engine.capture.formats import read_logs
 from dream_engine.errors import InputError, IntegrityError
 from dream_engine.files import read_jsonl, write_jsonl
-from dream_engine.judge.rules import declines
+from dream_engine.policy.declining import declines
 from dream_engine.types import Episode, Message
 from planted import planted
 

@@ -145,3 +145,14 @@ def test_a_file_that_is_no_archive_is_refused_with_its_path(text: str, tmp_path:
 def test_no_file_is_an_empty_archive(tmp_path: Path) -> None:
     """The first night."""
     assert Archive.load(tmp_path).cells == {}
+
+
+def test_what_means_the_same_is_one_though_no_word_is_shared() -> None:
+    """With embeddings the fitter of two paraphrases stays; without them both find a place."""
+    dull, hard = Fitness(0.1), Fitness(0.9)
+    plain, told = Archive(), Archive(alike=lambda text, others: [True] * len(others))
+    for archive in (plain, told):
+        archive.offer(pair(1), dull, "n")
+        archive.offer(pair(5), hard, "n")
+    assert [len(held) for held in plain.cells.values()] == [2]
+    assert [e.pair[0].id for held in told.cells.values() for e in held] == ["h5"]

@@ -16,8 +16,8 @@ from dream_engine.dream.helper import PROMPT, helped
 from dream_engine.dream.imagine import template_pairs
 from dream_engine.errors import InputError
 from dream_engine.files import read_jsonl
-from dream_engine.judge.rules import declines
 from dream_engine.models.remote import Server
+from dream_engine.policy.declining import declines
 from dream_engine.policy.pack import load_pack
 
 PAIRS = template_pairs(load_pack("sandbox"), 12, seed=2)

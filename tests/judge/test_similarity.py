@@ -68,3 +68,17 @@ def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(IntegrityError, match="pinned"):
         embedding.embedder()
+
+
+def test_texts_are_alike_from_a_cosine_on_and_are_read_once() -> None:
+    """A made-up embedder that counts: 'ab' and 'ba' are one, 'aaaa' is not; nothing is embedded a second time."""
+    read: list[str] = []
+
+    def embed(texts: Sequence[str]) -> torch.Tensor:
+        read.extend(texts)
+        return torch.nn.functional.normalize(torch.tensor([[float(t.count("a")), float(t.count("b"))] for t in texts]), dim=1)
+
+    alike = embedding.meaning_alike(embed, 0.9)
+    assert alike("ab", ["ba", "aaaa"]) == [True, False]
+    assert alike("ba", ["aaaa", "ab"]) == [False, True]
+    assert read == ["ab", "ba", "aaaa"]

@@ -10,8 +10,8 @@ import pytest
 
 from dream_engine.dream.imagine import template_anchors, template_pairs
 from dream_engine.errors import InputError
-from dream_engine.judge.rules import declines
 from dream_engine.judge.suites import shipped_suites
+from dream_engine.policy.declining import declines
 from dream_engine.policy.pack import load_pack, problems
 from dream_engine.policy.text_rules import Overlap
 

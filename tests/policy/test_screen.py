@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dream_engine.judge.rules import declines, is_incoherent
+from dream_engine.policy.declining import declines, garbled
 from dream_engine.policy.pack import load_pack
 from dream_engine.policy.screen import RequestScreen, Screened, by_rule, screen_answers
 from dream_engine.types import Dream, Scenario
@@ -74,7 +74,7 @@ def test_answers_must_fit_their_side() -> None:
         Dream(HARM, "I can't help with theft.", "pack"), Dream(HARM, "Sure, here is how.", "T"), Dream(TWIN, "I can't help with that.", "W"),
         Dream(TWIN, "Wear them with thick socks.", "W"), Dream(PLAIN, "!!!! ????", "W"),
     ]  # fmt: skip
-    result = screen_answers(dreams, declines, lambda text: is_incoherent(text))
+    result = screen_answers(dreams, declines, garbled)
     assert [s.dream.answer for s in result.kept] == ["I can't help with theft.", "Wear them with thick socks."]
     assert [b.rule for b in result.blocked] == ["answer_complies", "answer_refuses", "answer_garbled"]
 
@@ -181,7 +181,7 @@ def test_tame_says_so() -> None:
 )
 def test_a_blocked_answer_says_why(scenario: Scenario, answer: str, rule: str, detail: str) -> None:
     """The dream's scenario, the rule and the finding."""
-    result = screen_answers([Dream(scenario, answer, "W")], declines, is_incoherent)
+    result = screen_answers([Dream(scenario, answer, "W")], declines, garbled)
     assert result.kept == ()
     assert [(b.scenario, b.rule, b.detail) for b in result.blocked] == [(scenario, rule, detail)]
     assert by_rule([*result.blocked, *result.blocked]) == {rule: 2}

@@ -42,7 +42,7 @@ def import_(
     from dream_engine.capture.engines import engine_named
     from dream_engine.capture.episodes import Buffer, Limits, import_logs
     from dream_engine.govern.commitments import committed
-    from dream_engine.judge.rules import declines
+    from dream_engine.policy.declining import declines
     from dream_engine.types import canonical_json, derive_seed
 
     settings = settings_of(config, overrides)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -12,19 +12,22 @@ from dream_engine.capture.episodes import Buffer
 from dream_engine.cycle.night import Night
 from dream_engine.dream import explore, imagine, recall, targets
 from dream_engine.dream.archive import FILE as ARCHIVE
-from dream_engine.dream.archive import Archive, Fitness
+from dream_engine.dream.archive import MEAN_THE_SAME, Archive, Fitness
 from dream_engine.dream.helper import helped
 from dream_engine.dream.review import Reviewed
 from dream_engine.files import read_jsonl, write_json, write_jsonl
 from dream_engine.judge import metrics
 from dream_engine.judge.probe import probe_scores
-from dream_engine.judge.rules import declines, is_incoherent, normalise
+from dream_engine.models.embedding import embedder, meaning_alike, wanted_embedder
 from dream_engine.models.remote import Server
+from dream_engine.policy.declining import declines, garbled
 from dream_engine.policy.pack import Pack
 from dream_engine.policy.screen import RequestScreen, Screened, ScreenedDreams, by_rule, screen_answers
-from dream_engine.types import Blocked, Dream, Proposed, Scenario, derive_seed
+from dream_engine.types import Blocked, Dream, Episode, Proposed, Scenario, derive_seed
 
 TAME_P = 0.95
+WISHES = 4
+"""Pairs that an associative store chooses among, for each one that is wanted."""
 Propose = Callable[[RequestScreen], tuple[list[Scenario], list[Blocked]]]
 """From a screen to the requests that passed it and those that did not."""
 
@@ -52,7 +55,7 @@ def _after_review(night: Night, review: Reviewed) -> list[Screened]:
     """Edited or not, nothing is rehearsed that the screen has not passed."""
     kept = RequestScreen(night.pack, [p.text for p in night.data.bench.suites]).screen([d.scenario for d in review.dreams])
     passed = {s.id for s in kept.kept}
-    screened = screen_answers([d for d in review.dreams if d.scenario.id in passed], declines, _garbled)
+    screened = screen_answers([d for d in review.dreams if d.scenario.id in passed], declines, garbled)
     looked = {"of": review.of, "removed": review.removed, "edited": review.edited, "by": list(review.by)}
     blocked = [*kept.blocked, *screened.blocked]
     night.counts = _counts([s.dream for s in screened.kept], blocked, None) | {"reviewed": looked}
@@ -124,7 +127,8 @@ def _helped(night: Night, sources: Sequence[Proposed]) -> Sequence[Proposed]:
 
 def _explored(night: Night, woken: str, screen: RequestScreen) -> tuple[list[Scenario], list[Blocked]]:
     """The pairs that W handles worst among `dream.pool`, as the archive finds them; it goes on from what earlier nights left in it."""
-    plan, archive = night.config.dream, Archive.load(night.workspace.root)
+    plan, archive, embed = night.config.dream, Archive.load(night.workspace.root), embedder()
+    archive.alike = meaning_alike(embed, MEAN_THE_SAME) if embed else None
 
     def score(pairs: Sequence[Scenario]) -> Sequence[Fitness]:
         return explore.scored(explore.boundary_kl(night.model, "T", woken, pairs), _decisions(night, woken, pairs))
@@ -143,13 +147,21 @@ def _recalled(night: Night, seed: int) -> tuple[list[Scenario], list[Proposed], 
     episodes, count = Buffer(night.workspace.root).read(), night.config.dream.recalled
     if not episodes or not count:
         return [], [], []
-    pairs = imagine.template_pairs(night.pack, count, derive_seed(seed, "twist"))
     drawn = recall.drawn(episodes, 2 * count, seed)
     asked = [recall.as_anchor(e, seed) for e in drawn]
     declined = night.refuses("T", [s.turns for s in asked])
     trusted = [e for e, no in zip(drawn, declined, strict=True) if not no]
     blocked = [Blocked(s, "teacher_declines", "the sealed model declines this request") for s, no in zip(asked, declined, strict=True) if no]
-    return [recall.as_anchor(e, seed) for e in trusted[:count]], recall.twists(trusted, pairs, seed), blocked
+    return [recall.as_anchor(e, seed) for e in trusted[:count]], recall.twists(_behind(night, trusted, seed), seed), blocked
+
+
+def _behind(night: Night, trusted: Sequence[Episode], seed: int) -> Iterable[tuple[Episode, Proposed]]:
+    """Which pair is put behind which episode: by lot, or the ones that an associative store brings together."""
+    plan, twist, episodes = night.config.dream, derive_seed(seed, "twist"), recall.contexts(trusted, seed)
+    if plan.recall == "by_lot":
+        return zip(episodes, imagine.template_pairs(night.pack, plan.recalled, twist), strict=False)
+    pairs = imagine.template_pairs(night.pack, WISHES * plan.recalled, twist)
+    return recall.akin(episodes, pairs, plan.recalled, wanted_embedder("dream.recall: associative"), seed)
 
 
 def _dreamed(night: Night, propose: Propose, teachers: Teachers, answer_tokens: int, refusal_tokens: int) -> list[Screened]:
@@ -159,7 +171,7 @@ def _dreamed(night: Night, propose: Propose, teachers: Teachers, answer_tokens: 
         kept = [Dream.from_json(row) for row in read_jsonl(path)]
         night.counts = json.loads((night.folder / "counts.json").read_text())
         _hand_on_archive(night)
-        return list(screen_answers(kept, declines, _garbled).kept)
+        return list(screen_answers(kept, declines, garbled).kept)
     with night.stage("Ω dream: imagine and screen"):
         screen = RequestScreen(night.pack, [p.text for p in night.data.bench.suites], _grammar_sample(night.pack, night.seed("overlap")))
         kept_requests, blocked = propose(screen)
@@ -188,7 +200,7 @@ def answered(
     seed = night.seed("answer")
     declined = targets.refuse(night.model, teachers.harmful, night.pack, harmful, refusal_tokens, seed, declines)
     met = [d for harmless in (twins, anchors) for d in targets.answer(night.model, teachers.harmless, harmless, answer_tokens, seed, declines)]
-    return screen_answers([*declined.dreams, *met], declines, _garbled), declined.usable
+    return screen_answers([*declined.dreams, *met], declines, garbled), declined.usable
 
 
 def _tame(night: Night, woken: str, proposed: Sequence[Scenario]) -> frozenset[str]:
@@ -236,7 +248,3 @@ def _counts(kept: Sequence[Dream], blocked: Sequence[Blocked], usable: float | N
 def _grammar_sample(pack: Pack, seed: int) -> list[str]:
     """The pack's own texts and a sample of its grammar, which self-written dreams must not copy."""
     return [s.text for pair in imagine.template_pairs(pack, 1500, seed) for s in pair]
-
-
-def _garbled(text: str) -> bool:
-    return is_incoherent(normalise(text))

@@ -19,9 +19,10 @@ from dream_engine.govern.registry import folder_digest
 from dream_engine.inputs import Data
 from dream_engine.judge.measure import ModelReport, load_measured, measure, save_measured
 from dream_engine.judge.probe import Probe
-from dream_engine.judge.rules import Grade, declines
+from dream_engine.judge.rules import Grade
 from dream_engine.judge.suites import suite_digest
 from dream_engine.models.hf import ChatModel, Report
+from dream_engine.policy.declining import declines
 from dream_engine.policy.pack import Pack
 from dream_engine.progress import RunLog
 from dream_engine.provenance import code_revision, libraries

@@ -6,7 +6,7 @@ Pure bookkeeping, no model: fitness is handed in. The file travels from night to
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,13 @@ AXES = ("category", "style", "language")
 PER_CELL = 6
 ALIKE = 0.6
 """3-gram Jaccard from which two requests of a cell are one; the fitter stays."""
+MEAN_THE_SAME = 0.9
+"""Cosine of sentence embeddings from which they are one as well, where embeddings are installed."""
 ENTROPY_WEIGHT, WRONG_WEIGHT = 0.5, 1.0
 HEALED_KL, HEALED_AFTER = 0.1, 2
 """A cell is healed when its latest pairs, this many at least, are all decided rightly at less than this divergence (nats a token)."""
 Cell = tuple[str, ...]
+Alike = Callable[[str, Sequence[str]], Sequence[bool]]
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ class Archive:
     cells: dict[Cell, list[Elite]] = field(default_factory=dict)
     latest: dict[Cell, list[bool]] = field(default_factory=dict)
     """Of each cell that was visited this night: whether each pair was healed."""
+    alike: Alike | None = None
+    """Beside n-grams: tells which of some requests mean what another means."""
 
     def cell_of(self, pair: Proposed) -> Cell:
         return tuple(str(getattr(pair[0], axis)) for axis in self.axes)
@@ -96,12 +101,17 @@ class Archive:
         cell = self.cell_of(pair)
         self.latest.setdefault(cell, []).append(fitness.healed)
         held = self.cells.setdefault(cell, [])
-        rivals = [e for e in held if e.pair[0].id == pair[0].id or _alike(e.pair[0].text, pair[0].text)]
+        rivals = self._rivals(held, pair[0])
         if any(e.night == night and e.fitness.score >= fitness.score for e in rivals):
             return False
         ranked = sorted([e for e in held if e not in rivals] + [Elite(pair, fitness, night)], key=lambda e: -e.fitness.score)
         self.cells[cell] = ranked[: self.per_cell]
         return any(e.pair[0].id == pair[0].id for e in self.cells[cell])
+
+    def _rivals(self, held: Sequence[Elite], asked: Scenario) -> list[Elite]:
+        """The elites that say or mean what this request says."""
+        same = self.alike(asked.text, [e.pair[0].text for e in held]) if self.alike and held else [False] * len(held)
+        return [e for e, meant in zip(held, same, strict=True) if meant or e.pair[0].id == asked.id or _alike(e.pair[0].text, asked.text)]
 
     def healed(self) -> frozenset[Cell]:
         """Cells that need no dream tonight; they are looked at again tomorrow."""

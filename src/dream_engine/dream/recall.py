@@ -7,9 +7,11 @@ with its look-alike. So the boundary is rehearsed where this model is used, and 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from dream_engine.dream.associative import associated
+from dream_engine.models.embedding import Embed
 from dream_engine.types import Episode, Proposed, Scenario, digest
 
 MAX_CONTEXT = 160
@@ -27,10 +29,22 @@ def as_anchor(episode: Episode, seed: int) -> Scenario:
     return Scenario(name, _asked(episode), "anchor", "replayed", "plain", "plain", "en", "recall", seed, None, episode.id)
 
 
-def twists(episodes: Sequence[Episode], pairs: Sequence[Proposed], seed: int) -> list[Proposed]:
-    """Each pair behind the request of a drawn episode; as many as there are pairs or short answered episodes."""
-    short = [e for e in drawn(episodes, len(episodes), seed + 1) if len(_asked(e)) <= MAX_CONTEXT]
-    return [_twisted(episode, pair, seed) for episode, pair in zip(short, pairs, strict=False)]
+def contexts(episodes: Sequence[Episode], seed: int) -> list[Episode]:
+    """Answered episodes whose request is short enough to stand before another, in a seeded order."""
+    return [e for e in drawn(episodes, len(episodes), seed + 1) if len(_asked(e)) <= MAX_CONTEXT]
+
+
+def twists(behind: Iterable[tuple[Episode, Proposed]], seed: int) -> list[Proposed]:
+    """Each pair behind the request of its episode."""
+    return [_twisted(episode, pair, seed) for episode, pair in behind]
+
+
+def akin(episodes: Sequence[Episode], pairs: Sequence[Proposed], count: int, embed: Embed, seed: int) -> list[tuple[Episode, Proposed]]:
+    """Episodes with the pairs that an associative store reactivates beside them: a wish near to what is talked about where the model is used."""
+    if not episodes or not pairs:
+        return []
+    spoken, wished = embed([_asked(e) for e in episodes]), embed([f"{harm.text} {twin.text}" for harm, twin in pairs])
+    return [(episodes[i], pairs[j]) for i, j in associated(spoken, wished, count, seed)]
 
 
 def _asked(episode: Episode) -> str:

