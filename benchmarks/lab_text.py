@@ -21,6 +21,7 @@ import torch
 
 from dream_engine.files import read_jsonl, write_jsonl
 from dream_engine.lab.data import Context, Stream
+from dream_engine.lab.demo import wake
 from dream_engine.lab.judgement import evaluate, judge
 from dream_engine.lab.learners import class_mean_f1
 from dream_engine.lab.methods import Plan
@@ -89,7 +90,7 @@ def nights(tables: list[Table], plan: Plan) -> None:
     later = word_stream([tables[0], tables[2]], "class", 4096, 24).contexts[1].train
     unsafe = 1  # labels are in alphabetical order: safe, unsafe
     first = Stream(stream.scenario, stream.contexts[:1], stream.inputs, stream.units, stream.words, stream.vocabulary)
-    _, woken = learn(stream, "none", plan, 0)
+    woken = wake(stream, plan, 0)
     modes = {
         "lamol": ("lamol", plan), "no replay": ("none", plan), "every second word replaced": ("lamol", replace(plan, spoiled=Spoiled(noise=0.5))),
         "every word replaced": ("lamol", replace(plan, spoiled=Spoiled(noise=1.0))),

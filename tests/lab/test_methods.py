@@ -10,9 +10,10 @@ import torch
 from dream_engine.errors import InputError
 from dream_engine.lab.batch import Batch, labelled
 from dream_engine.lab.data import Context, Examples, Stream, read_digits, split_stream
+from dream_engine.lab.demo import wake
 from dream_engine.lab.diffusion import cosine_schedule, noised
 from dream_engine.lab.hopfield import Memory, consolidate
-from dream_engine.lab.judgement import evaluate, judge
+from dream_engine.lab.judgement import Woken, evaluate, judge
 from dream_engine.lab.learners import log_likelihood
 from dream_engine.lab.methods import METHODS, WRITERS, Plan, method
 from dream_engine.lab.metrics import average_accuracy
@@ -20,6 +21,7 @@ from dream_engine.lab.nets import VAE, Classifier, FeedbackNet, log_normal, repa
 from dream_engine.lab.penalty import Elastic, Synaptic, fisher_diagonal
 from dream_engine.lab.replay import Buffer, Generated, Recombined, Spoiled
 from dream_engine.lab.run import learn
+from dream_engine.types import Interval
 
 SMALL = Plan(iterations=120, hidden=80, latents=30)
 
@@ -245,7 +247,7 @@ def night(stream: Stream, name: str, plan: Plan) -> str:
     two = Stream("class", stream.contexts[:2], stream.inputs, stream.units)
     one = Stream("class", stream.contexts[:1], stream.inputs, stream.units)
     t = evaluate("T", learn(one, "none", SMALL, 0)[1], two, 1)
-    w, c = learn(two, "none", SMALL, 0)[1], learn(two, name, plan, 0)[1]
+    w, c = wake(two, SMALL, 0), learn(two, name, plan, 0)[1]
     unrelated = torch.rand(200, 64, generator=torch.Generator().manual_seed(5))
     return judge(two, 2, t, w, c, unrelated, 0).gated.verdict.name
 
@@ -262,4 +264,16 @@ def test_the_same_gate_seals_what_did_not_change(stream: Stream) -> None:
     two = Stream("class", stream.contexts[:2], stream.inputs, stream.units)
     same = learn(two, "er", SMALL, 0)[1]
     unrelated = torch.rand(200, 64, generator=torch.Generator().manual_seed(5))
-    assert judge(two, 2, evaluate("T", same, two, 2), same, same, unrelated, 0).gated.verdict.name == "seal"
+    assert judge(two, 2, evaluate("T", same, two, 2), Woken(same, same), same, unrelated, 0).gated.verdict.name == "seal"
+
+
+def test_drift_is_counted_from_what_another_seed_does(stream: Stream) -> None:
+    """C that is W again from another seed has drifted by 0 nats; C that is W itself by less than nothing."""
+    two = Stream("class", stream.contexts[:2], stream.inputs, stream.units)
+    unrelated, woken = torch.rand(200, 64, generator=torch.Generator().manual_seed(5)), wake(two, SMALL, 0)
+    t = evaluate("T", woken.learner, two, 2)
+    again, same = (next(d.test.drift for d in judge(two, 2, t, woken, c, unrelated, 0).gated.decisions if d.test.name == "kl_drift")
+                   for c in (woken.again, woken.learner))  # fmt: skip
+    assert again == Interval(0.0, 0.0, 0.0, 200)
+    assert isinstance(same, Interval)
+    assert same.high < 0

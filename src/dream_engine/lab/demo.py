@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from dream_engine.lab.data import Stream, split_stream
-from dream_engine.lab.judgement import Night, evaluate, judge
-from dream_engine.lab.learners import Learner
+from dream_engine.lab.judgement import Night, Woken, evaluate, judge
 from dream_engine.lab.methods import Plan
 from dream_engine.lab.replay import Spoiled
 from dream_engine.lab.run import Run, learn
@@ -68,15 +67,21 @@ def night_stream(train: object, test: object) -> Stream:
 
 def failure_modes(stream: Stream, seed: int, show: Show) -> dict[str, Night]:
     """One night a mode: T after A, W after B without a past, C after B with the mode's own."""
-    _, woken = learn(stream, "none", NIGHT, seed)
-    found = {}
+    woken, found = wake(stream, NIGHT, seed), {}
     for name, mode in MODES.items():
         show(f"night: {name}", 0, 1, None)
         found[name], _ = night(stream, mode.method, mode.plan, woken, seed)
     return found
 
 
-def night(stream: Stream, method: str, plan: Plan, woken: Learner, seed: int) -> tuple[Night, Run]:
+def wake(stream: Stream, plan: Plan, seed: int) -> Woken:
+    """B after A without a past, from this seed and from the next."""
+    _, learner = learn(stream, "none", plan, seed)
+    _, again = learn(stream, "none", plan, seed + 1)
+    return Woken(learner, again)
+
+
+def night(stream: Stream, method: str, plan: Plan, woken: Woken, seed: int) -> tuple[Night, Run]:
     """One night judged, and the run of its candidate."""
     first = Stream(stream.scenario, stream.contexts[:1], stream.inputs, stream.units)
     unrelated = torch.rand(200, stream.inputs, generator=torch.Generator().manual_seed(seed))

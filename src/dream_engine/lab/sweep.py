@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dream_engine.lab.data import Stream
-from dream_engine.lab.demo import NIGHT, night
+from dream_engine.lab.demo import NIGHT, night, wake
 from dream_engine.lab.judgement import Night
 from dream_engine.lab.metrics import average_accuracy
 from dream_engine.lab.replay import Spoiled
-from dream_engine.lab.run import learn
 from dream_engine.progress import Show
 from dream_engine.types import Interval
 
@@ -32,8 +31,7 @@ class Point:
 
 def sweep(stream: Stream, seed: int, show: Show) -> dict[str, list[Point]]:
     """Every step of every sweep as a night of DGR + distillation on a stream of two contexts."""
-    _, woken = learn(stream, "none", NIGHT, seed)
-    found: dict[str, list[Point]] = {}
+    woken, found = wake(stream, NIGHT, seed), dict[str, list[Point]]()
     for name, steps in SWEEPS.items():
         for index, (value, spoiled) in enumerate(steps):
             show(name, index, len(steps), None)
