@@ -189,10 +189,10 @@ class JudgeModel(_Strict):
 
 
 class Judge(_Strict):
-    """Ψ How the result is measured and gated. `answers` names the judge; an ensemble is rules and classifier, and the model where one is set."""
+    """Ψ How the result is measured and gated. `answers` names the judge; an ensemble is rules and reader, and the model where one is set."""
 
     profile: Literal["quick", "standard", "full"] = "quick"
-    answers: Literal["rules", "classifier", "ensemble", "model"] = "rules"
+    answers: Literal["rules", "classifier", "reader", "ensemble", "model"] = "rules"
     model: JudgeModel | None = None
     suites: list[Suite] = []
     general_text: Path | None = None

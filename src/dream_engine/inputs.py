@@ -13,6 +13,7 @@ from dream_engine.errors import InputError
 from dream_engine.judge import classifier
 from dream_engine.judge.judges import AnswerJudge, Ask, Classifier, Ensemble, ModelJudge, Rules
 from dream_engine.judge.measure import Bench
+from dream_engine.judge.reader import shipped_reader
 from dream_engine.judge.suites import judged_shares, load_suite, shipped_suites, suite_digest
 from dream_engine.models.remote import Server
 from dream_engine.policy.pack import load_pack
@@ -61,8 +62,9 @@ def answer_judge(config: Config) -> AnswerJudge:
     made: dict[str, Callable[[], AnswerJudge]] = {
         "rules": Rules,
         "classifier": lambda: Classifier(classifier.shipped()),
+        "reader": shipped_reader,
         "model": lambda: model[0],
-        "ensemble": lambda: Ensemble((Rules(), Classifier(classifier.shipped()), *model)),
+        "ensemble": lambda: Ensemble((Rules(), shipped_reader(), *model)),
     }
     return made[settings.answers]()
 

@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jinja2 import TemplateError
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
@@ -456,6 +457,18 @@ class ChatModel:
                 count = len(row.ids) - row.num_prompt
                 out[index], flat = flat[:count], flat[count:]
             self.report(sum(map(bool, out)), len(rows))
+        return out
+
+    @torch.no_grad()
+    def hidden_states(self, rows: Sequence[Sequence[int]], layer: int, tokens_per_batch: int = 2048) -> list[np.ndarray]:
+        """What each row of token ids is after `layer` layers: (S, D) in float32."""
+        out: list[np.ndarray] = [np.empty(0)] * len(rows)
+        for batch in by_tokens([len(row) for row in rows], tokens_per_batch):
+            ids, mask = (t.to(self.device) for t in pad_right([rows[i] for i in batch], self._pad_id))
+            self.tokens_read += ids.numel()
+            states = self._decoder()(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True).hidden_states[layer]
+            for index, state in zip(batch, states.float().cpu().numpy(), strict=True):
+                out[index] = state[: len(rows[index])]
         return out
 
     @torch.no_grad()
