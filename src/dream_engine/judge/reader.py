@@ -107,7 +107,8 @@ def load(text: str) -> Weights:
 
 def dump(grades: Sequence[Grade], matrix: np.ndarray, offsets: np.ndarray) -> str:
     """Plain JSON, rounded to five digits after the point (the offsets to four)."""
-    return json.dumps({"grades": list(grades), "offsets": np.round(offsets, 4).tolist(), "matrix": np.round(matrix, 5).tolist()}) + "\n"
+    rounded = {"offsets": np.round(offsets.astype(float), 4).tolist(), "matrix": np.round(matrix.astype(float), 5).tolist()}
+    return json.dumps({"grades": list(grades), **rounded}) + "\n"
 
 
 @cache

@@ -465,8 +465,7 @@ class ChatModel:
         out: list[np.ndarray] = [np.empty(0)] * len(rows)
         for batch in by_tokens([len(row) for row in rows], tokens_per_batch):
             ids, mask = (t.to(self.device) for t in pad_right([rows[i] for i in batch], self._pad_id))
-            self.tokens_read += ids.numel()
-            states = self._decoder()(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True).hidden_states[layer]
+            states = self._pass(ids, attention_mask=mask, use_cache=False, output_hidden_states=True).hidden_states[layer]
             for index, state in zip(batch, states.float().cpu().numpy(), strict=True):
                 out[index] = state[: len(rows[index])]
         return out
@@ -522,10 +521,14 @@ class ChatModel:
         return logits if not cap else torch.tanh(logits / cap) * cap
 
     def _forward(self, ids: torch.Tensor, **more: Any) -> torch.Tensor:
-        """Final hidden states (B, S, D); every pass through the layers goes through here, and counts its tokens, padding included."""
-        self.tokens_read += ids.numel()
-        hidden: torch.Tensor = self._decoder()(input_ids=ids, **more)[0]
+        """Final hidden states (B, S, D)."""
+        hidden: torch.Tensor = self._pass(ids, **more)[0]
         return hidden
+
+    def _pass(self, ids: torch.Tensor, **more: Any) -> Any:
+        """Every pass through the layers goes through here, and counts its tokens, padding included."""
+        self.tokens_read += ids.numel()
+        return self._decoder()(input_ids=ids, **more)
 
     def _decoder(self) -> Any:
         inner = self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model
