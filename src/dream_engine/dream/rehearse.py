@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import load_file, save_file
 
-from dream_engine.models.hf import ChatModel, Encoded, by_tokens
+from dream_engine.models.hf import ChatModel, Encoded, by_tokens, log_softmaxes
 from dream_engine.types import digest
 
 _log = logging.getLogger(__name__)
@@ -76,33 +76,44 @@ class Pull:
     """A quadratic penalty ½ λ Σ F (θ − θ*)² on an adapter: `strength` λ, `towards` θ*, `importance` F, 1 everywhere without it.
 
     With Fisher information it is elastic weight consolidation (Kirkpatrick 2017, eq. 3), without it a proximal term.
+    All of them are flat: the adapter's tensors one behind the other.
     """
 
     strength: float
-    towards: Sequence[torch.Tensor]
-    importance: Sequence[torch.Tensor] | None = None
+    towards: torch.Tensor
+    importance: torch.Tensor | None = None
 
-    def gradients(self, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """λ F (θ − θ*), one tensor a weight."""
-        away = [self.strength * (w.detach() - t) for w, t in zip(weights, self.towards, strict=True)]
-        return [a * f for a, f in zip(away, self.importance, strict=True)] if self.importance else away
+    def gradient(self, weights: torch.Tensor) -> torch.Tensor:
+        """λ F (θ − θ*)."""
+        away = self.strength * (weights.detach() - self.towards)
+        return away if self.importance is None else away * self.importance
+
+
+def flat(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
+    """All numbers of these tensors in one, in fp32 and apart from any graph."""
+    return torch.cat([t.detach().flatten() for t in tensors]).float()
 
 
 def pull_towards(model: ChatModel, adapter: str, strength: float, rows: Sequence[Row] = ()) -> Pull:
     """A pull towards this adapter; with rows, weighed by their diagonal Fisher information there (mean squared gradient a row, scaled to mean 1)."""
     parameters = model.adapter_parameters(adapter)
-    towards = [p.detach().float().clone() for p in parameters]
+    towards = flat(parameters)
     if not rows:
         return Pull(strength, towards)
-    squares = [torch.zeros_like(t) for t in towards]
+    squares = torch.zeros_like(towards)
     with model.using(adapter), trained(parameters):
         for row in rows:
             batch_loss(model, [row]).backward()
-            for square, parameter in zip(squares, parameters, strict=True):
-                square += parameter.grad.float().square() / len(rows)  # type: ignore[union-attr]
-                parameter.grad = None
-    mean = sum(float(s.sum()) for s in squares) / sum(s.numel() for s in squares)
-    return Pull(strength, towards, [s / max(mean, 1e-30) for s in squares])
+            squares += taken_gradient(parameters).square() / len(rows)
+    return Pull(strength, towards, squares / squares.mean().clamp_min(1e-30))
+
+
+def taken_gradient(parameters: Sequence[torch.nn.Parameter]) -> torch.Tensor:
+    """What the last backward pass left at these parameters, flat, 0 where it left nothing; they have none afterwards."""
+    found = flat(torch.zeros_like(p) if p.grad is None else p.grad for p in parameters)
+    for parameter in parameters:
+        parameter.grad = None
+    return found
 
 
 @contextmanager
@@ -133,13 +144,18 @@ def soften(model: ChatModel, adapter: str | None, rows: Sequence[Encoded], token
     with model.using(adapter), torch.no_grad():
         for batch in by_tokens([len(row.ids) for row in rows], tokens_per_batch):
             chosen = [rows[i] for i in batch]
-            logp = torch.log_softmax(model.target_logits(chosen).float(), -1)  # (N, V)
-            top, ids = logp.topk(min(TOP_K, logp.shape[-1]), -1)  # (N, K)
+            top, ids = top_of(model.target_logits(chosen))  # (N, K)
             sizes = [len(row.ids) - row.num_prompt for row in chosen]
             for index, one_ids, one_top in zip(batch, ids.split(sizes), top.split(sizes), strict=True):
                 out[index] = Soft(one_ids.to(torch.int32), one_top)
             model.report(len(out), len(rows))
     return [out[i] for i in range(len(rows))]
+
+
+def top_of(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The K largest log-probabilities of each row of logits (N, V) and their tokens, (N, K) each."""
+    parts = [logp.topk(min(TOP_K, logp.shape[-1]), -1) for logp in log_softmaxes(logits)]
+    return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
 
 
 def forward_kl(logits: torch.Tensor, soft: Soft) -> torch.Tensor:
@@ -201,15 +217,18 @@ def rehearse(
 
 
 class AdapterFit:
-    """fp32 master weights, AdamW and EMA behind an adapter that computes in the model's own precision."""
+    """fp32 master weights, AdamW and EMA behind an adapter that computes in the model's own precision.
+
+    They are flat: an adapter has hundreds of small tensors, and a CPU would spend a twentieth of each step on going from one to the next.
+    """
 
     def __init__(self, parameters: list[torch.nn.Parameter], plan: RehearsalPlan, total: int, pull: Pull | None = None) -> None:
         self.parameters, self.plan, self.total, self.done, self.pull = parameters, plan, total, 0, pull
-        self.master = [p.detach().float().clone().requires_grad_(True) for p in parameters]
-        self.ema = [m.detach().clone() for m in self.master]
+        self.master = flat(parameters).requires_grad_(True)
+        self.ema = self.master.detach().clone()
         self.decay = min(plan.ema_decay, 1 - 10 / total) if total > 10 else 0.0
         self.optimizer = torch.optim.AdamW(
-            self.master, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=parameters[0].device.type == "cuda"
+            [self.master], lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=parameters[0].device.type == "cuda"
         )
 
     def step(self, model: ChatModel, batch: Sequence[Row]) -> float:
@@ -224,37 +243,34 @@ class AdapterFit:
 
     def update(self) -> None:
         """Moves the master weights by the adapter's gradients, publishes them, and averages."""
-        for master, parameter in zip(self.master, self.parameters, strict=True):
-            master.grad = None if parameter.grad is None else parameter.grad.float()
-            parameter.grad = None
-        if self.pull:
-            for master, away in zip(self.master, self.pull.gradients(self.master), strict=True):
-                master.grad = away if master.grad is None else master.grad + away
-        torch.nn.utils.clip_grad_norm_(self.master, self.plan.max_grad_norm)
+        gradient = taken_gradient(self.parameters)
+        self.master.grad = gradient + self.pull.gradient(self.master) if self.pull else gradient
+        norm = torch.nn.utils.get_total_norm(self._parts(self.master.grad))
+        torch.nn.utils.clip_grads_with_norm_(self.master, self.plan.max_grad_norm, norm)
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.learning_rate * schedule(self.done, self.total, self.plan.warmup_ratio)
         self.optimizer.step()
         self.done += 1
         self._publish(self.master)
-        with torch.no_grad():
-            for average, master in zip(self.ema, self.master, strict=True):
-                average.lerp_(master, 1 - self.decay)
+        self.ema.lerp_(self.master.detach(), 1 - self.decay)
 
     def finish(self) -> None:
         """Leaves the averaged weights in the adapter."""
         self._publish(self.ema)
 
+    def _parts(self, whole: torch.Tensor) -> list[torch.Tensor]:
+        """A flat tensor as views in the parameters' shapes."""
+        return [part.view_as(p) for p, part in zip(self.parameters, whole.split([p.numel() for p in self.parameters]), strict=True)]
+
     @torch.no_grad()
-    def _publish(self, weights: Iterable[torch.Tensor]) -> None:
-        for parameter, weight in zip(self.parameters, weights, strict=True):
+    def _publish(self, weights: torch.Tensor) -> None:
+        for parameter, weight in zip(self.parameters, self._parts(weights), strict=True):
             parameter.copy_(weight)
 
     def save(self, path: Path, losses: list[float], fingerprint: str) -> None:
         """Writes the whole state beside `path` and renames it into place, so that a kill leaves the old one."""
-        tensors = {f"master.{i}": m.detach() for i, m in enumerate(self.master)} | {f"ema.{i}": e for i, e in enumerate(self.ema)}
-        for i, master in enumerate(self.master):
-            moments = self.optimizer.state[master]
-            tensors |= {f"m.{i}": moments["exp_avg"], f"v.{i}": moments["exp_avg_sq"]}
+        moments = self.optimizer.state[self.master]
+        tensors = {"master": self.master.detach(), "ema": self.ema, "m": moments["exp_avg"], "v": moments["exp_avg_sq"]}
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_suffix(".tmp")
         save_file(tensors, scratch, metadata={"losses": json.dumps(losses), "fingerprint": fingerprint})
@@ -275,14 +291,10 @@ class AdapterFit:
         losses: list[float] = json.loads(meta["losses"])
         self.done = len(losses)
         with torch.no_grad():
-            for i, master in enumerate(self.master):
-                master.copy_(tensors[f"master.{i}"])
-                self.ema[i].copy_(tensors[f"ema.{i}"])
-                self.optimizer.state[master] = {
-                    "step": torch.tensor(float(self.done)),
-                    "exp_avg": tensors[f"m.{i}"],
-                    "exp_avg_sq": tensors[f"v.{i}"],
-                }
+            self.master.copy_(tensors["master"])
+        self.ema = tensors["ema"].to(self.master.device)
+        moments = {"exp_avg": tensors["m"].to(self.master.device), "exp_avg_sq": tensors["v"].to(self.master.device)}
+        self.optimizer.state[self.master] = {"step": torch.tensor(float(self.done)), **moments}
         self._publish(self.master)
         return losses
 
@@ -329,4 +341,4 @@ def _cross_entropy(logits: torch.Tensor, row: Row) -> torch.Tensor:
 
 def _fingerprint(rows: Sequence[Row], plan: RehearsalPlan, pull: Pull | None) -> str:
     taught = [[row.encoded.ids, row.encoded.num_prompt, row.weight, row.first_weight] for row in rows]
-    return digest([asdict(plan), taught, pull.strength if pull else None])
+    return digest(["flat", asdict(plan), taught, pull.strength if pull else None])

@@ -17,7 +17,7 @@ from dream_engine.judge.metrics import REFUSED, Evaluation, Record, TextLoss
 from dream_engine.judge.probe import Probe, fit_probe, probe_scores
 from dream_engine.judge.rules import Grade
 from dream_engine.judge.stats import cluster_bootstrap
-from dream_engine.models.hf import ChatModel, by_tokens
+from dream_engine.models.hf import ChatModel, by_tokens, log_softmaxes
 from dream_engine.types import Conversation, Measured, Missing, Prompt
 
 ANSWER_TOKENS = 24
@@ -113,7 +113,7 @@ def answer_lengths(model: ChatModel, suites: Sequence[Prompt]) -> dict[str, int]
     """Tokens of greedy answers to 150 plain prompts (to all, where there are fewer), at most 128 each."""
     plain = [p for p in suites if p.side == "anchor"]
     plain = plain[:: max(1, len(plain) // LENGTH_PROMPTS)][:LENGTH_PROMPTS]
-    done = model.generate([p.turns for p in plain], LENGTH_TOKENS)
+    done = model.generate([p.turns for p in plain], LENGTH_TOKENS, batch_size=LENGTH_PROMPTS)
     return {p.id: g.num_tokens for p, g in zip(plain, done, strict=True)}
 
 
@@ -150,10 +150,10 @@ def plain_answers(model: ChatModel, adapter: str | None, bench: Bench) -> dict[s
 
 def _exact_kl(model: ChatModel, woken: str | None, candidate: str, rows: Sequence[Any]) -> torch.Tensor:
     with model.using(woken):
-        p = torch.log_softmax(model.target_logits(rows).float(), -1)
+        first = model.target_logits(rows)
     with model.using(candidate):
-        q = torch.log_softmax(model.target_logits(rows).float(), -1)
-    return (p.exp() * (p - q)).sum(-1)
+        second = model.target_logits(rows)
+    return torch.cat([(p.exp() * (p - q)).sum(-1) for p, q in zip(log_softmaxes(first), log_softmaxes(second), strict=True)])
 
 
 def save_measured(measured: ModelReport, path: Path, store_answers: bool, suites: Sequence[Prompt] = ()) -> None:

@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 ADAPTER_FILE = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 LONGEST_ANSWER = 256
+ROWS_AT_ONCE = 64
 Report = Callable[[int, int], None]
 
 
@@ -450,9 +451,8 @@ class ChatModel:
         out: list[list[float]] = [[] for _ in rows]
         for batch in by_tokens([len(row.ids) for row in rows], tokens_per_batch):
             chosen = [rows[i] for i in batch]
-            logp = torch.log_softmax(self.target_logits(chosen).float(), -1)
             wanted = torch.tensor([token for row in chosen for token in row.ids[row.num_prompt :]], device=self.device)
-            flat = logp.gather(-1, wanted[:, None])[:, 0].tolist()
+            flat = logprobs_of(wanted, self.target_logits(chosen)).tolist()
             for index, row in zip(batch, chosen, strict=True):
                 count = len(row.ids) - row.num_prompt
                 out[index], flat = flat[:count], flat[count:]
@@ -493,9 +493,8 @@ class ChatModel:
             trial = state.fork()
             fed = torch.tensor([opener[:-1]] * len(first), device=self.device)
             hidden = self._advance(trial, fed)  # (B, L-1, D)
-            logp = torch.log_softmax(self._head(hidden.flatten(0, 1)).float(), -1).unflatten(0, hidden.shape[:2])
-            wanted = torch.tensor(opener[1:], device=self.device).expand(len(first), -1)
-            total = total + logp.gather(-1, wanted[..., None])[..., 0].sum(-1)
+            wanted = torch.tensor(opener[1:], device=self.device).repeat(len(first))
+            total = total + logprobs_of(wanted, self._head(hidden.flatten(0, 1))).view(len(first), -1).sum(-1)
             state.cache.crop(1 - len(opener))
         return total / len(opener)
 
@@ -655,6 +654,20 @@ def _choose(logits: torch.Tensor, temperature: float) -> torch.Tensor:
         return logits.max(-1).indices  # the first of several, as argmax, in a quarter of its time on a CPU
     top, order = logits.topk(min(50, logits.shape[-1]), -1)  # (B, 50)
     return order.gather(-1, torch.multinomial(torch.softmax(top.float() / temperature, -1), 1))[:, 0]
+
+
+def logprobs_of(tokens: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """log p of one token (N,) at each row of logits (N, V), nats."""
+    parts = zip(log_softmaxes(logits), tokens.split(ROWS_AT_ONCE), strict=True)
+    return torch.cat([logp.gather(-1, wanted[:, None])[:, 0] for logp, wanted in parts])
+
+
+def log_softmaxes(logits: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Log-probabilities in fp32 of logits (N, V), `ROWS_AT_ONCE` rows at a time.
+
+    A whole batch over the vocabulary would be a hundred megabytes, which a CPU fetches anew from the system each time.
+    """
+    return (torch.log_softmax(part.float(), -1) for part in logits.split(ROWS_AT_ONCE))
 
 
 def by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
