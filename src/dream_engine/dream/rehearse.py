@@ -294,7 +294,7 @@ class AdapterFit:
             self.master.copy_(tensors["master"])
         self.ema = tensors["ema"].to(self.master.device)
         moments = {"exp_avg": tensors["m"].to(self.master.device), "exp_avg_sq": tensors["v"].to(self.master.device)}
-        self.optimizer.state[self.master] = {"step": torch.tensor(float(self.done)), **moments}
+        self.optimizer.state[self.master] = {"step": torch.tensor(float(self.done), device=self.master.device), **moments}
         self._publish(self.master)
         return losses
 
