@@ -11,7 +11,7 @@ from dream_engine.errors import InputError
 from dream_engine.lab.batch import Batch, labelled
 from dream_engine.lab.data import Context, Examples, Stream, read_digits, split_stream
 from dream_engine.lab.demo import wake
-from dream_engine.lab.diffusion import cosine_schedule, noised
+from dream_engine.lab.diffusion import Diffused, cosine_schedule, noised
 from dream_engine.lab.hopfield import Memory, consolidate
 from dream_engine.lab.judgement import Woken, evaluate, judge
 from dream_engine.lab.learners import log_likelihood
@@ -131,6 +131,37 @@ def test_the_schedule_starts_clean_and_falls() -> None:
     assert bool((schedule[1:] < schedule[:-1]).all())
     x = torch.rand(2, 3)
     torch.testing.assert_close(noised(x, torch.tensor([0, 0]), schedule, torch.randn(2, 3)), x)
+
+
+def test_a_guided_denoiser_draws_the_class_it_is_asked_for(stream: Stream) -> None:
+    """A classifier that did not guide takes most samples for the wanted class, and without guidance no more than chance would give."""
+    train, _ = read_digits(0)
+    guide, other = (reader_of(train, seed) for seed in (1, 2))
+    wanted = torch.arange(10).repeat(20)
+    agreed = {}
+    for guidance in (0.0, 3.0):
+        torch.manual_seed(0)
+        source = Diffused(stream, 160, 1e-3, None, torch.Generator().manual_seed(0), guidance)
+        rng = torch.Generator().manual_seed(1)
+        for _ in range(400):
+            chosen = torch.randint(len(train.x), (64,), generator=rng)
+            source.learn(Batch(train.x[chosen], train.y[chosen], torch.arange(10)), None, 1.0)
+        source.begin(2, guide)
+        agreed[guidance] = float((other(source.generate(wanted)).argmax(1) == wanted).float().mean())
+    assert agreed[3.0] > 0.9
+    assert agreed[0.0] < 0.25
+
+
+def reader_of(train: Examples, seed: int) -> torch.nn.Module:
+    """A classifier of all ten digits."""
+    torch.manual_seed(seed)
+    net = torch.nn.Sequential(torch.nn.Linear(64, 80), torch.nn.ReLU(), torch.nn.Linear(80, 10))
+    optimiser = torch.optim.Adam(net.parameters(), 3e-3)
+    for _ in range(200):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(net(train.x), train.y).backward()
+        optimiser.step()
+    return net
 
 
 def test_hopfield_recall_completes_a_pattern() -> None:
