@@ -1,7 +1,7 @@
 """Diffusion replay (after DDGR): a denoiser is the generator, and the former classifier guides it. Sized for a processor.
 
 A small MLP predicts the clean input (Salimans & Ho 2022, section 4); few steps; deterministic DDIM sampling. No convolution: inputs are flat (B, D).
-Predicting the noise instead asks a hidden layer narrower than the input for all of its directions, and learns nothing on images of 784 pixels.
+Predicting the noise instead asks a hidden layer hardly wider than the input to pass on all its directions: on 784 pixels such replay was worthless.
 """
 
 from __future__ import annotations
