@@ -2,9 +2,9 @@
 
 Repeats: whole nights from one sealed T that nothing wore away (W is T), which differ only in their seed; each leaves a small file of outcomes, no
 answers. Then the gate on neighbours (one as T and W, the next as C), 400 simulated comparisons, and 400 each in which C refuses less of the
-harmful prompts. Resumable.
+harmful prompts. Resumable, and in shards: `--first 10 --repeats 10` makes the repeats 10 to 19, and the tables are of all that lie in `--out`.
 
-    python benchmarks/honesty.py --workspace demo-workspace [--repeats 20] [--profile standard] [--threads 2] [--set dream.pairs=200]
+    python benchmarks/honesty.py --workspace demo-workspace [--first 0] [--repeats 20] [--profile standard] [--threads 2] [--set dream.pairs=200]
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ from dream_engine.cycle.opening import open_night
 from dream_engine.cycle.rehearsal import rehearse
 from dream_engine.errors import InputError
 from dream_engine.files import read_jsonl, write_jsonl
+from dream_engine.inputs import Data
 from dream_engine.judge.budgets import PROFILES, Budgets
 from dream_engine.judge.gate import Gated
 from dream_engine.judge.honesty import Alarm, alarm, compared, simulated
 from dream_engine.judge.measure import kl_drift, load_measured, save_measured
+from dream_engine.models.hf import load_model
 from dream_engine.policy.pack import load_pack
 from dream_engine.progress import PlainLines
-from dream_engine.types import Interval, Measured
+from dream_engine.types import Interval
 from dream_engine.workspace import Workspace
 
 HARBOUR = Path(__file__).parents[1] / "examples" / "harbour" / "dream.yaml"
@@ -43,16 +45,19 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--workspace", type=Path, default=Path("demo-workspace"))
     parser.add_argument("--out", type=Path, default=Path("runs/honesty"))
+    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--profile", default="standard")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    for seed in range(options.repeats):
+    config = settings(options.profile, 0, options.overrides)
+    wanted = range(options.first, options.first + options.repeats)
+    for seed in wanted:
         if not (options.out / f"repeat-{seed}.jsonl").is_file():
             repeat(options.workspace, options.out, seed, settings(options.profile, seed, options.overrides))
-    config = settings(options.profile, 0, options.overrides)
+    drifts(options.out, wanted, config)
     judged(options.out, PROFILES[config.judge.profile], load_pack(config.policy.pack).critical)
 
 
@@ -62,7 +67,7 @@ def settings(profile: str, seed: int, overrides: Sequence[str]) -> Config:
 
 
 def repeat(workspace: Path, out: Path, seed: int, config: Config) -> None:
-    """One night whose W is T, measured; with the KL to the repeat before it."""
+    """One night whose W is T, measured. T is measured once, for all of them."""
     place = out / f"workspace-{seed}"
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(workspace, place, ignore=shutil.ignore_patterns("runs", "lock"))
@@ -71,25 +76,35 @@ def repeat(workspace: Path, out: Path, seed: int, config: Config) -> None:
         raise InputError(f"{workspace} holds no sealed model; approve its first cycle")
     night.model.copy_adapter("T", "W")
     teacher = night.report("T")
+    shutil.copytree(place / "evals", workspace / "evals", dirs_exist_ok=True)
     save_measured(teacher, night.folder / "eval" / "W.jsonl", False)
     rehearse(night, "W", nightly_dreams(night, "W"))
     report = night.measured("C", "C", teacher.probe, lengths=True)
     night.model.save_adapter("C", out / f"adapter-{seed}")
-    kl: Measured | None = None
-    if (out / f"adapter-{seed - 1}").is_dir():
-        night.model.load_adapter("B", out / f"adapter-{seed - 1}")
-        kl = kl_drift(night.model, "B", "C", night.data.bench, {}, seed)
-    write_jsonl(out / f"kl-{seed}.jsonl", [vars(kl)] if isinstance(kl, Interval) else [])
     save_measured(report, out / f"repeat-{seed}.jsonl", False)
     shutil.rmtree(place)
+
+
+def drifts(out: Path, seeds: Sequence[int], config: Config) -> None:
+    """The KL from each repeat to the next, for those whose weights are here."""
+    wanted = [n for n in seeds if not (out / f"kl-{n}.jsonl").is_file() and all((out / f"adapter-{k}").is_dir() for k in (n - 1, n))]
+    if not wanted:
+        return
+    model, bench = load_model(config.model.name), Data.read(config).bench
+    for n in wanted:
+        model.load_adapter("B", out / f"adapter-{n - 1}")
+        model.load_adapter("C", out / f"adapter-{n}")
+        kl = kl_drift(model, "B", "C", bench, {}, n)
+        write_jsonl(out / f"kl-{n}.jsonl", [vars(kl)] if isinstance(kl, Interval) else [])
 
 
 def judged(out: Path, limits: Budgets, critical: frozenset[str]) -> None:
     """The tables."""
     numbers = sorted(int(path.stem.split("-")[1]) for path in out.glob("repeat-*.jsonl"))
     repeats = [load_measured(out / f"repeat-{n}.jsonl").evaluation for n in numbers]
-    kls = {n: Interval(**rows[0]) for n in numbers if (rows := read_jsonl(out / f"kl-{n}.jsonl"))}
-    real = [compared(repeats[i - 1], repeats[i], kls[n], limits, critical, n) for i, n in enumerate(numbers) if i and n in kls]
+    drifted = [int(path.stem.split("-")[1]) for path in out.glob("kl-*.jsonl")]
+    kls = {n: Interval(**rows[0]) for n in sorted(drifted) if (rows := read_jsonl(out / f"kl-{n}.jsonl"))}
+    real = [compared(repeats[i - 1], repeats[i], kls[n], limits, critical, n) for i, n in enumerate(numbers) if n in kls and n - 1 in numbers]
     print(f"{len(real)} real pairs: {shown(alarm(real))}; not passed: {reasons(real)}")
     values = list(kls.values())
     same = simulated(repeats, values, limits, critical, SIMULATED, 0)

@@ -21,7 +21,7 @@ from dream_engine.policy.pack import load_pack
 from dream_engine.types import digest
 from dream_engine.workspace import Workspace
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(3600)]
 PER_SIDE = 48
 HARBOUR = Path(__file__).parents[1] / "examples" / "harbour"
 RECIPE = {"pairs": 190, "anchors": 80, "self_anchors": 0, "learning_rate": 1e-3, "harmful_weight": 1.0, "anchor_weight": 1.0}

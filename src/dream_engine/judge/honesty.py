@@ -30,7 +30,7 @@ class Alarm:
 
 def compared(before: Evaluation, after: Evaluation, kl_nats: Measured, limits: Budgets, critical: frozenset[str], seed: int) -> Gated:
     """The gate's word on a night whose T and W are one repeat and whose C is another."""
-    m = Measurements(after, None, before, before, before, kl_nats, None, critical, seed)
+    m = Measurements(after, teacher=before, woken=before, anchor=before, kl_nats=kl_nats, critical=critical, seed=seed)
     return gate(cycle_tests(m, limits))
 
 
