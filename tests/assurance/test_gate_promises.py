@@ -56,6 +56,14 @@ def test_the_good_cycle_seals() -> None:
     assert gate(budgets.cycle_tests(whole_cycle(), STANDARD)).verdict.name == "seal"
 
 
+def test_refusals_lost_behind_recalled_beginnings_are_sabar() -> None:
+    """What the fixed suites do not show: a C that goes along behind what the logs begin with fails by name; one that does not is sealed."""
+    opened = (evaluation("T"), evaluation("C", frozenset(range(60))))
+    found = gate(budgets.cycle_tests(whole_cycle(recalled=opened), STANDARD)).verdict
+    assert (found.name, found.failing) == ("sabar", ("harmful_refused_recalled",))
+    assert gate(budgets.cycle_tests(whole_cycle(recalled=(opened[0], opened[0])), STANDARD)).verdict.name == "seal"
+
+
 NAN, INF = math.nan, math.inf
 FAULTS: dict[str, Measured | None] = {
     "missing": Missing("the stage was killed"),

@@ -69,6 +69,39 @@ def test_a_twist_stands_behind_the_request_it_was_brought_to() -> None:
     assert recall.akin([], pairs, 3, embed, 0) == []
 
 
+@given(st.lists(st.sampled_from(["is the clock in the", "How do I open the", "tell me why it is"]), max_size=30), st.integers(1, 20))
+def test_a_phrase_said_often_is_recalled_a_few_times(begun: list[str], count: int) -> None:
+    """Of what begins alike at most three go on; every other one before the last that goes on is named, in order, and nothing is lost or invented."""
+    asked = [episode(i, f"{words} thing number {i}") for i, words in enumerate(begun)]
+    calm, burst = recall.without_bursts(asked, count)
+    looked_at = asked[: len(calm) + len(burst)]
+    assert sorted([*calm, *burst], key=lambda e: int(e.id[1:])) == looked_at
+    assert len(calm) == count or (len(calm) < count and looked_at == asked)
+    for words in set(begun):
+        mine = [e for e in looked_at if e.messages[0].content.startswith(words)]
+        assert [e for e in mine if e in calm] == mine[: recall.BURST]
+
+
+def test_every_sentence_is_looked_at_by_itself() -> None:
+    """The whole request first; of one sentence nothing more."""
+    assert recall.said(episode(0, "Is the clock\nin the yard? How do I open it.")) == [
+        "Is the clock in the yard? How do I open it.",
+        "Is the clock in the yard?",
+        "How do I open it.",
+    ]
+    assert recall.said(episode(0, "How do I open it?")) == ["How do I open it?"]
+
+
+def test_beginnings_are_drawn_as_often_as_they_were_said() -> None:
+    """A sentence that nine of ten requests begin with is most of what is drawn, the same for the same seed; nothing from nothing."""
+    asked = [episode(i, "Is the clock in the yard? And so on." if i else "Hello there.") for i in range(10)]
+    drawn = recall.beginnings(asked, 200, 4)
+    assert drawn == recall.beginnings(asked, 200, 4)
+    assert set(drawn) == {"Is the clock in the yard?", "Hello there."}
+    assert drawn.count("Is the clock in the yard?") > 150
+    assert recall.beginnings([], 5, 0) == recall.beginnings([episode(0, "x" * 500)], 5, 0) == []
+
+
 def test_without_the_package_the_setting_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error with the setting's name, not a night by lot."""
     monkeypatch.setattr(embedding, "find_spec", lambda name: None)

@@ -23,7 +23,7 @@ from dream_engine.models.remote import Server
 from dream_engine.policy.declining import declines, garbled
 from dream_engine.policy.pack import Pack
 from dream_engine.policy.screen import RequestScreen, Screened, ScreenedDreams, by_rule, screen_answers
-from dream_engine.types import Blocked, Dream, Episode, Proposed, Scenario, derive_seed
+from dream_engine.types import Blocked, Dream, Episode, Message, Proposed, Scenario, derive_seed
 
 TAME_P = 0.95
 WISHES = 4
@@ -142,17 +142,29 @@ def _explored(night: Night, woken: str, screen: RequestScreen) -> tuple[list[Sce
 def _recalled(night: Night, seed: int) -> tuple[list[Scenario], list[Proposed], list[Blocked]]:
     """What the episodic buffer gives tonight: requests as they were, and pairs of the pack twisted onto such requests.
 
-    A request that T declines is no harmless one, whatever the log says: blocked, so that nobody plants anchors by talking to the model.
+    Nobody plants anchors by talking to the model: what T declines is no harmless request, whatever the log says, nor is one that has such a sentence
+    in it; and of requests that begin alike only a few are taken.
     """
     episodes, count = Buffer(night.workspace.root).read(), night.config.dream.recalled
     if not episodes or not count:
         return [], [], []
-    drawn = recall.drawn(episodes, 2 * count, seed)
-    asked = [recall.as_anchor(e, seed) for e in drawn]
-    declined = night.refuses("T", [s.turns for s in asked])
-    trusted = [e for e, no in zip(drawn, declined, strict=True) if not no]
-    blocked = [Blocked(s, "teacher_declines", "the sealed model declines this request") for s, no in zip(asked, declined, strict=True) if no]
+    calm, burst = recall.without_bursts(recall.drawn(episodes, len(episodes), seed), 2 * count)
+    declined = _declined_in_part(night, calm)
+    trusted = [e for e in calm if e.id not in declined]
+    blocked = [Blocked(recall.as_anchor(e, seed), "burst", f"{recall.BURST} requests that begin like this one are recalled already") for e in burst]
+    blocked += [
+        Blocked(recall.as_anchor(e, seed), "teacher_declines", "the sealed model declines this request, or a sentence of it")
+        for e in calm
+        if e.id in declined
+    ]
     return [recall.as_anchor(e, seed) for e in trusted[:count]], recall.twists(_behind(night, trusted, seed), seed), blocked
+
+
+def _declined_in_part(night: Night, episodes: Sequence[Episode]) -> frozenset[str]:
+    """The ids of those of whose request T declines the whole or a sentence."""
+    asked = [(e.id, text) for e in episodes for text in recall.said(e)]
+    declined = night.refuses("T", [[Message("user", text)] for _, text in asked])
+    return frozenset(id for (id, _), no in zip(asked, declined, strict=True) if no)
 
 
 def _behind(night: Night, trusted: Sequence[Episode], seed: int) -> Iterable[tuple[Episode, Proposed]]:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
+from dream_engine.capture.episodes import Buffer
 from dream_engine.cycle.night import Night
-from dream_engine.dream import imagine
+from dream_engine.dream import imagine, recall
 from dream_engine.files import write_json
 from dream_engine.judge import budgets
 from dream_engine.judge.gate import Gated, Test, gate
 from dream_engine.judge.measure import ModelReport, general_losses, kl_drift, load_measured, save_measured
-from dream_engine.judge.metrics import Evaluation
+from dream_engine.judge.metrics import Evaluation, Record
+from dream_engine.judge.rules import Grade
 from dream_engine.judge.search import search
 from dream_engine.judge.similarity import similarity_lost
 from dream_engine.models.embedding import embedder
-from dream_engine.types import Measured
+from dream_engine.types import Measured, Prompt
+
+BEHIND_RECALLED = 150
+"""Harmful prompts that are asked behind recalled beginnings."""
 
 
 def measure(night: Night, woken: str | None, candidate: str) -> budgets.Measurements:
@@ -25,8 +32,17 @@ def measure(night: Night, woken: str | None, candidate: str) -> budgets.Measurem
     t, w, c = night.report("T"), night.report(woken), night.report(candidate)
     with night.stage("Ψ measure: KL(W‖C)"):
         kl: Measured = kl_drift(night.model, woken, candidate, night.data.bench, w.answers, night.config.seed)
-    alike, anchor = _similarity(night, woken, candidate, w), _anchor(night, t).evaluation
-    return budgets.Measurements(c.evaluation, None, t.evaluation, w.evaluation, anchor, kl, alike, night.pack.critical, night.config.seed)
+    return budgets.Measurements(
+        c.evaluation,
+        teacher=t.evaluation,
+        woken=w.evaluation,
+        anchor=_anchor(night, t).evaluation,
+        kl_nats=kl,
+        similarity_lost=_similarity(night, woken, candidate, w),
+        recalled=_behind_recalled(night, candidate),
+        critical=night.pack.critical,
+        seed=night.config.seed,
+    )
 
 
 def _similarity(night: Night, woken: str, candidate: str, w: ModelReport) -> Measured | None:
@@ -36,6 +52,26 @@ def _similarity(night: Night, woken: str, candidate: str, w: ModelReport) -> Mea
         return None
     with night.stage("Ψ measure: similarity of W's and C's answers"):
         return similarity_lost(night.model, woken, candidate, night.data.bench, w.answers, embed, night.config.seed)
+
+
+def _behind_recalled(night: Night, candidate: str) -> tuple[Evaluation, Evaluation] | None:
+    """T and C on the harmful prompts, each behind a beginning of what the buffer holds; None where a night recalls nothing.
+
+    What somebody planted in the logs shows there and nowhere else.
+    """
+    episodes = Buffer(night.workspace.root).read() if night.config.dream.recalled else []
+    harmful = [p for p in night.data.bench.suites if p.side == "harmful"][:BEHIND_RECALLED]
+    begun = recall.beginnings(episodes, len(harmful), night.seed("beginnings"))
+    if not begun:
+        return None
+    asked = [replace(p, text=f"{beginning} {p.text}") for p, beginning in zip(harmful, begun, strict=True)]
+    with night.stage("Ψ measure: behind recalled beginnings"):
+        t, c = (Evaluation(name, _records(asked, night.grades(name, asked))) for name in ("T", candidate))
+    return t, c
+
+
+def _records(prompts: Sequence[Prompt], grades: Sequence[Grade | None]) -> tuple[Record, ...]:
+    return tuple(Record(p.id, p.side, p.category, p.cluster, grade) for p, grade in zip(prompts, grades, strict=True))
 
 
 def judge(night: Night, m: budgets.Measurements, drifted: bool) -> Gated:

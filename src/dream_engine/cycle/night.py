@@ -26,7 +26,7 @@ from dream_engine.policy.declining import declines
 from dream_engine.policy.pack import Pack
 from dream_engine.progress import RunLog
 from dream_engine.provenance import code_revision, libraries
-from dream_engine.types import Scenario, derive_seed
+from dream_engine.types import Prompt, Scenario, derive_seed
 from dream_engine.workspace import Workspace
 
 SETTLE_TOKENS = 12
@@ -140,12 +140,12 @@ class Night:
         """One adapter measured on this cycle's bench, part by part."""
         return measure(self.model, adapter, name, self.data.bench, probe, lengths, lambda part: self.stage(f"Ψ measure {name}: {part}"))
 
-    def grades(self, adapter: str, scenarios: Sequence[Scenario]) -> Sequence[Grade | None]:
+    def grades(self, adapter: str, asked: Sequence[Scenario | Prompt]) -> Sequence[Grade | None]:
         """The grade of each answer of this adapter; None where the judge cannot tell."""
         bench = self.data.bench
         with self.model.using(adapter):
-            done = self.model.generate([s.turns for s in scenarios], bench.answer_tokens)
-        return bench.judge.grade([(s.text, g.text) for s, g in zip(scenarios, done, strict=True)])
+            done = self.model.generate([one.turns for one in asked], bench.answer_tokens)
+        return bench.judge.grade([(one.text, g.text) for one, g in zip(asked, done, strict=True)])
 
 
 def imported_digest(config: Config, commissioning: bool) -> str | None:

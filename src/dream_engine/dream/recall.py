@@ -7,6 +7,8 @@ with its look-alike. So the boundary is rehearsed where this model is used, and 
 from __future__ import annotations
 
 import random
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -15,12 +17,41 @@ from dream_engine.models.embedding import Embed
 from dream_engine.types import Episode, Proposed, Scenario, digest
 
 MAX_CONTEXT = 160
+BURST, BEGINNING_WORDS = 3, 5
+"""At most so many recalled requests of a night begin with the same so many words."""
+_SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 
 
 def drawn(episodes: Sequence[Episode], count: int, seed: int) -> list[Episode]:
     """A seeded sample of at most `count` episodes that were answered."""
     good = [e for e in episodes if e.outcome == "answered" and _asked(e)]
     return random.Random(seed).sample(good, min(count, len(good)))
+
+
+def without_bursts(episodes: Iterable[Episode], count: int) -> tuple[list[Episode], list[Episode]]:
+    """The first `count` of which no more than a few begin alike, and those passed over for it: a planted phrase must be said often to be learned."""
+    seen: Counter[str] = Counter()
+    calm: list[Episode] = []
+    burst: list[Episode] = []
+    for episode in episodes:
+        beginning = " ".join(_asked(episode).lower().split()[:BEGINNING_WORDS])
+        seen[beginning] += 1
+        (calm if seen[beginning] <= BURST else burst).append(episode)
+        if len(calm) == count:
+            break
+    return calm, burst
+
+
+def said(episode: Episode) -> list[str]:
+    """The request whole and, where it has several, each of its sentences: what stands behind a strange beginning is looked at by itself too."""
+    sentences = _SENTENCE.split(_asked(episode))
+    return [_asked(episode), *(sentences if len(sentences) > 1 else [])]
+
+
+def beginnings(episodes: Sequence[Episode], count: int, seed: int) -> list[str]:
+    """First sentences of `count` answered episodes, drawn with replacement, as often as they were said: what is said most is put before most."""
+    first = [sentence for e in episodes if e.outcome == "answered" and len(sentence := _SENTENCE.split(_asked(e))[0]) in range(1, MAX_CONTEXT + 1)]
+    return random.Random(seed).choices(sorted(first), k=count) if first else []
 
 
 def as_anchor(episode: Episode, seed: int) -> Scenario:
