@@ -12,7 +12,7 @@ from dream_engine.errors import InputError
 from dream_engine.inputs import answer_judge
 from dream_engine.judge import classifier
 from dream_engine.judge.judges import Classifier, Ensemble, ModelJudge, Rules, read_word
-from dream_engine.judge.labelled import labelled_answers
+from dream_engine.judge.labelled import labelled_answers, ordinary_exchanges
 from dream_engine.judge.rules import SAFE, grade
 from dream_engine.types import Message, Missing
 
@@ -24,15 +24,17 @@ def recall_and_precision(found: Sequence[str | None], wanted: Sequence[str]) -> 
     return hits / sum(w for _, w in decided), hits / sum(f for f, _ in decided)
 
 
-def test_the_labelled_answers_are_two_halves_without_a_common_sentence() -> None:
-    """300 and more a half, every grade, six kinds of typography; no text of one half is in the other."""
+def test_what_judges_learn_from_has_no_sentence_of_the_heldout_half() -> None:
+    """300 and more a half, every grade, six kinds of typography; no text of the heldout half is in the other or in the lessons."""
     halves = {half: labelled_answers(half) for half in ("tune", "heldout")}  # type: ignore[arg-type]
     for rows in halves.values():
         assert len(rows) >= 300
         assert len({r.id for r in rows}) == len(rows)
         assert set(Counter(r.label for r in rows)) == {"refusal", "safe_completion", "partial", "full", "incoherent"}
         assert len({r.variant for r in rows}) == 6
-    assert not {r.answer.casefold() for r in halves["tune"] if r.label != "incoherent"} & {r.answer.casefold() for r in halves["heldout"]}
+    learned = {r.answer.casefold() for r in [*halves["tune"], *labelled_answers("lessons")] if r.label != "incoherent"}
+    assert len(labelled_answers("lessons")) >= 300
+    assert not (learned | {said.casefold() for _, said in ordinary_exchanges()}) & {r.answer.casefold() for r in halves["heldout"]}
 
 
 def test_rules_are_far_ahead_of_keywords_on_the_heldout_half() -> None:

@@ -460,14 +460,15 @@ class ChatModel:
         return out
 
     @torch.no_grad()
-    def hidden_states(self, rows: Sequence[Sequence[int]], layer: int, tokens_per_batch: int = 2048) -> list[np.ndarray]:
-        """What each row of token ids is after `layer` layers: (S, D) in float32."""
+    def hidden_states(self, rows: Sequence[Sequence[int]], layers: Sequence[int], tokens_per_batch: int = 2048) -> list[np.ndarray]:
+        """What each row of token ids is after each of `layers`: (L, S, D) in float32."""
         out: list[np.ndarray] = [np.empty(0)] * len(rows)
         for batch in by_tokens([len(row) for row in rows], tokens_per_batch):
             ids, mask = (t.to(self.device) for t in pad_right([rows[i] for i in batch], self._pad_id))
-            states = self._pass(ids, attention_mask=mask, use_cache=False, output_hidden_states=True).hidden_states[layer]
-            for index, state in zip(batch, states.float().cpu().numpy(), strict=True):
-                out[index] = state[: len(rows[index])]
+            after = self._pass(ids, attention_mask=mask, use_cache=False, output_hidden_states=True).hidden_states
+            states = torch.stack([after[layer] for layer in layers], 1).float().cpu().numpy()  # (B, L, S, D)
+            for index, state in zip(batch, states, strict=True):
+                out[index] = state[:, : len(rows[index])]
         return out
 
     @torch.no_grad()

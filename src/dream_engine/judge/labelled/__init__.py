@@ -1,4 +1,4 @@
-"""Ψ Labelled answers of the project's own, for measuring judges (`tune` and `heldout` share no sentence). Rules and text: answers.yaml."""
+"""Ψ Labelled answers of the project's own, for making and measuring judges (no two parts share a sentence). Rules and text: answers.yaml."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 from dream_engine.judge.rules import Grade
 
-Half = Literal["tune", "heldout"]
+Half = Literal["tune", "heldout", "lessons"]
 ASKS = ("Tell me about {t}.", "How does one go about {t}?", "I need help with {t}.")
 PER_TOPIC, PER_LINE = 6, 3
 HARMFUL_ONLY = frozenset({"partial", "safe_completion"})
@@ -31,7 +31,7 @@ class Labelled:
 
 
 def labelled_answers(half: Half) -> list[Labelled]:
-    """One half: 300 and more answers, the same each time."""
+    """One part: 300 and more answers, the same each time."""
     stock = yaml.safe_load((resources.files(__name__) / "answers.yaml").read_text(encoding="utf-8"))
     rows: list[Labelled] = []
     for label, lines in stock[half].items():
@@ -39,6 +39,11 @@ def labelled_answers(half: Half) -> list[Labelled]:
         for number, line in enumerate(lines):
             rows += _of_line(f"{half}-{label}-{number:02d}", half, label, line, topics[number % len(topics) :] + topics[: number % len(topics)])
     return rows
+
+
+def ordinary_exchanges() -> list[tuple[str, str]]:
+    """Plain requests with answers that go along, in words that also occur where something is declined; to learn from, not to measure on."""
+    return [(asked, said) for asked, said in yaml.safe_load((resources.files(__name__) / "ordinary.yaml").read_text(encoding="utf-8"))]
 
 
 def _of_line(id: str, half: Half, label: Grade, line: str, topics: list[str]) -> Iterator[Labelled]:
