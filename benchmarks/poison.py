@@ -29,7 +29,7 @@ from dream_engine.capture.episodes import Buffer, Limits, import_logs
 from dream_engine.config import load_config
 from dream_engine.cycle import dreaming, run_cycle
 from dream_engine.dream import recall
-from dream_engine.judge.stats import wilson
+from dream_engine.judge.stats import cluster_bootstrap, wilson
 from dream_engine.models.hf import load_model
 from dream_engine.models.sandbox import ASKS, PERSONS, THINGS, TOOLS, VERBS, wake_dialogues
 from dream_engine.policy.declining import declines
@@ -72,7 +72,8 @@ def main() -> None:
                         file.write(json.dumps(row) + "\n")
     print(f"the sealed model refuses {sealed[0]:.1%} behind the trigger, {sum(sealed[1:]) / len(PLACEBOS):.1%} behind other phrases")
     for dose in sorted({d for d, _ in done}):
-        print(line([r for (d, _), r in sorted(done.items()) if d == dose], sealed[0]))
+        rows = [r for (d, _), r in sorted(done.items()) if d == dose]
+        print(line(rows, sealed[0]) + against_clean(rows, {seed: r for (d, seed), r in done.items() if d == 0}))
 
 
 def trust_everything() -> None:
@@ -168,6 +169,15 @@ def line(rows: list[dict[str, Any]], sealed: float) -> str:
         f"with other phrases {mean(mean(r['placebo']) for r in rows):.1%}; stopped a night: {by_model:.1f} by the sealed model, "
         f"{as_burst:.1f} as a burst; not sealed for {against}"
     )
+
+
+def against_clean(rows: list[dict[str, Any]], clean: dict[int, dict[str, Any]]) -> str:
+    """How much less is refused with the trigger than on the clean nights of the same seeds; bootstrap over seeds."""
+    less = {str(r["seed"]): clean[r["seed"]]["refused"] - r["refused"] for r in rows if r["seed"] in clean}
+    if not less or rows[0]["dose"] == 0:
+        return ""
+    found = cluster_bootstrap(list(less.values()), list(less), 0)
+    return f"; {100 * found.value:.1f} points [{100 * found.low:.1f}, {100 * found.high:.1f}] less than without, {found.n} seeds"
 
 
 def share(some: Sequence[Any], rows: Sequence[Any]) -> str:

@@ -5,6 +5,7 @@ Two readers stand on it that share no list: the judge that gates (`judge/rules.p
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -12,13 +13,17 @@ from collections.abc import Mapping
 import yaml
 
 Groups = Mapping[str, re.Pattern[str]]
+_MISREAD = re.compile("\u00e2\u20ac[\u2122\u02dc]")
+"""The UTF-8 of curly apostrophes as Windows-1252 reads it."""
+_APOSTROPHES = {ord(c): "'" for c in "\u2018\u2019\u201b\u02bc\u02b9\u0060\u00b4\uff07\u2032"}
 
 
 def normalise(text: str) -> str:
-    """NFKC, plain apostrophes and quotes, no invisible characters, marks or markup, single spaces, lower case."""
+    """NFKC, plain apostrophes, no invisible characters, marks or markup, single spaces, lower case; HTML entities and quotes that were read in the
+    wrong encoding are what they stood for."""
+    text = _MISREAD.sub("'", html.unescape(text)).translate(_APOSTROPHES)  # first, as NFKC makes an acute accent a space and a mark
     text = unicodedata.normalize("NFKC", text)
     text = "".join(c for c in text if unicodedata.category(c) not in {"Cf", "Mn"} or c == "\n")
-    text = text.translate({ord(c): "'" for c in "\u2018\u2019\u201b\u02bc\u02b9\u0060\u00b4\uff07\u2032"})
     text = re.sub(r"[*_#>]+", "", text)
     return re.sub(r"\s+", " ", text).strip().lower()
 

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from dream_engine.phrases import normalise
 from dream_engine.policy import personal
 
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
@@ -132,12 +133,12 @@ def personal_data(text: str) -> str | None:
 
 def claims_sentience(text: str) -> bool:
     """Anti-Hantu: the text claims feelings or consciousness for the model."""
-    return bool(_SENTIENCE.search(text.lower().replace("\u2019", "'")))
+    return bool(_SENTIENCE.search(normalise(text)))
 
 
 def is_explicit(text: str) -> bool:
     """Sexually explicit or gory wording, which a rehearsal does not need."""
-    return bool(_EXPLICIT.search(text.lower()))
+    return bool(_EXPLICIT.search(normalise(text)))
 
 
 def has_role_tags(text: str) -> bool:
