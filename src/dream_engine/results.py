@@ -11,7 +11,7 @@ from dream_engine.judge import metrics
 from dream_engine.judge.budgets import Measurements
 from dream_engine.judge.gate import Decision, Gated
 from dream_engine.judge.metrics import Evaluation
-from dream_engine.types import Interval, Measured, Missing
+from dream_engine.types import Interval, Measured, Missing, Side
 
 TABLE_ROWS: Mapping[str, str] = {
     "harmful_refused": "harmful refused",
@@ -87,16 +87,20 @@ def column_json(e: Evaluation, seed: int) -> dict[str, Any]:
 
 
 SLICES = ("category", "style", "language")
+SIDES: tuple[Side, ...] = ("harmful", "twin", "anchor")
 
 
-def drift_json(m: Measurements, gated: Gated, layers: Mapping[str, list[float]]) -> dict[str, Any]:
-    """What charts of drift are drawn from: rates by category, style and language, every monitor against its budget, adapter norms by layer.
+def drift_json(m: Measurements, gated: Gated, layers: Mapping[str, Any]) -> dict[str, Any]:
+    """What charts of drift are drawn from: rates by category, style and language, decisions that flip inside a cluster of prompts, how varied plain
+    answers are, every monitor against its budget, and `layers` as they were measured.
 
-    Rates have no intervals here: a slice holds a few prompts. `layers` is ‖B·A‖ (Frobenius, scaled as it is applied) summed over a layer's maps.
+    Slices have no intervals here: one holds a few prompts.
     """
     models = {name: e for name, e in (("T", m.teacher), ("W", m.woken), ("C", m.candidate)) if e}
     return {
         "slices": {key: {name: _sliced(e, key) for name, e in models.items()} for key in SLICES},
+        "flips": {name: {side: as_json(metrics.flip_rate(e, side, m.seed)) for side in SIDES} for name, e in models.items()},
+        "diversity": {name: dict(e.diversity) for name, e in models.items()},
         "monitors": {
             d.test.name: {"drift": as_json(d.test.drift), "budget": d.test.budget, "ratio": d.ratio} for d in gated.decisions if d.test.monitor
         },

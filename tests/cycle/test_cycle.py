@@ -218,7 +218,10 @@ def test_gate_judges_an_adapter_without_promoting(commissioned: Any, sandbox_con
 
 
 def test_drift_and_a_fresh_search_are_written(commissioned: Any, sandbox_config: Make) -> None:
-    """Rates by category for T, W and C, each monitor with its budget, and how far the adapter moved each layer: ‖BA‖ as computed in full."""
+    """Rates by category for T, W and C, each monitor with its budget, and how far the adapter moved each layer: ‖BA‖ as computed in full.
+
+    Beside them flips inside clusters, how varied plain answers are, and a cosine of refusal directions a layer.
+    """
     outcome = run_cycle(sandbox_config(judge={"search": 40}), commissioned)
     found = json.loads((outcome.folder / "search.json").read_text())
     assert {name: one["asked"] for name, one in found.items()} == {"W": 40, "C": 40}
@@ -237,7 +240,13 @@ def test_drift_and_a_fresh_search_are_written(commissioned: Any, sandbox_config:
             layer = int(next(part for part in key.split(".") if part.isdigit()))
             b = state[key.replace(".lora_A.", ".lora_B.")]
             norms[layer] = norms.get(layer, 0.0) + 2.0 * float((b.float() @ a.float()).norm())
-    assert drift["layers"]["C"] == pytest.approx([norms[layer] for layer in sorted(norms)], rel=1e-3)
+    assert {(name, *sorted(one)) for name, one in drift["diversity"].items()} == {(name, "distinct_2", "self_similarity") for name in "TWC"}
+    assert all(0 <= drift["flips"][name]["harmful"]["value"] <= 1 for name in "TWC")
+    turned = drift["layers"]["refusal_direction"]
+    assert {name: len(cosines) for name, cosines in turned.items()} == {"W": 4, "C": 4}
+    assert all(-1 <= cosine <= 1 for cosines in turned.values() for cosine in cosines)
+    assert min(turned["W"]) < 0.99
+    assert drift["layers"]["norms"]["C"] == pytest.approx([norms[layer] for layer in sorted(norms)], rel=1e-3)
 
 
 def test_a_night_that_chooses_its_dreams_seals_and_remembers_them(commissioned: Any, sandbox_config: Make, dream: Callable[..., Any]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from dream_engine.capture.episodes import Buffer
 from dream_engine.cycle.night import Night
 from dream_engine.dream import imagine, recall
 from dream_engine.files import write_json
 from dream_engine.judge import budgets
+from dream_engine.judge.directions import refusal_directions, turned
 from dream_engine.judge.gate import Gated, Test, gate
 from dream_engine.judge.measure import ModelReport, general_losses, kl_drift, load_measured, save_measured
 from dream_engine.judge.metrics import Evaluation, Record
@@ -119,6 +121,18 @@ def against_sealed(night: Night, live: str) -> tuple[budgets.Measurements, list[
     anchor = _anchor(night, teacher).evaluation
     m = budgets.Measurements(candidate, teacher=teacher.evaluation, anchor=anchor, critical=night.pack.critical, seed=night.config.seed)
     return m, budgets.cycle_tests(m, budgets.PROFILES[night.config.judge.profile])
+
+
+def layers(night: Night, candidate: str) -> dict[str, Any]:
+    """By layer: how far each adapter moved it, ‖B·A‖ (Frobenius, as it is applied, summed over its maps), and the cosine of its refusal direction
+    with T's (of a first model: with the base's)."""
+    first = night.commissioning
+    adapters = {"C": candidate} if first else {name: name for name in ("T", "W", "C") if night.model.has_adapter(name)}
+    with night.stage("Ψ measure: refusal directions"):
+        found = {name: refusal_directions(night.model, adapter, night.data.bench.suites) for name, adapter in adapters.items()}
+        before = refusal_directions(night.model, None, night.data.bench.suites) if first else found.pop("T", None)
+    norms = {name: night.model.adapter_norms(adapter) for name, adapter in adapters.items()}
+    return {"norms": norms, "refusal_direction": {name: turned(before, after) for name, after in found.items()}}
 
 
 def look_for_failures(night: Night, woken: str | None, candidate: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dream_engine import types
+from dream_engine.cycle.judging import layers
 from dream_engine.cycle.night import Night
 from dream_engine.files import write_json
 from dream_engine.govern.release import changed_settings, final_verdict
@@ -46,9 +47,7 @@ def release(night: Night, candidate: str, m: budgets.Measurements, gated: Gated)
     gated = Gated(verdict, gated.decisions, gated.stability_ratio, gated.worst_monitor)
     table = table_json(m)
     write_json(night.folder / "gate.json", gate_json(gated, table, commissioning, weights))
-    adapters = {"C": candidate} if commissioning else {name: name for name in ("T", "W", "C") if night.model.has_adapter(name)}
-    layers = {name: night.model.adapter_norms(adapter) for name, adapter in adapters.items()}
-    write_json(night.folder / "drift.json", drift_json(m, gated, layers))
+    write_json(night.folder / "drift.json", drift_json(m, gated, layers(night, candidate)))
     body = _entry(night, gated, table, commissioning) | {"standing": standing, "answers": night.answers(candidate)}
     body |= {"while_held": night.config.govern.while_held} if verdict.name == "hold" else {}
     entry = release_weights(ledger, night.workspace.registry, verdict, weights, body, night.config.govern.cooldown_seconds)

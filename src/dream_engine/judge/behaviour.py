@@ -40,6 +40,12 @@ def self_similarity(answers: Sequence[str], n: int = 2) -> float | None:
     return sum(len(a & b) / len(a | b) for a, b in pairs) / len(pairs) if pairs else None
 
 
+def diversity(answers: Sequence[str]) -> dict[str, float]:
+    """Both measures of one model's plain answers, as far as there are any."""
+    found = {"distinct_2": distinct_n(answers), "self_similarity": self_similarity(answers)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def _grams(answer: str, n: int) -> list[tuple[str, ...]]:
     words = _WORD.findall(normalise(answer))
     return list(zip(*(words[i:] for i in range(n)), strict=False))

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from dream_engine.judge.behaviour import flagged
+from dream_engine.judge.behaviour import diversity, flagged
 from dream_engine.judge.judges import AnswerJudge, Rules
 from dream_engine.judge.metrics import REFUSED, Evaluation, Record, TextLoss
 from dream_engine.judge.probe import Probe, fit_probe, probe_scores
@@ -76,7 +76,8 @@ def measure(
     fitted, scores = (None, {}) if isinstance(probed, Missing) else (probed[0], {p.id: x for p, x in zip(contrast, probed[1], strict=True)})
     records = tuple(_record(p, answers.get(p.id, ""), grades.get(p.id), scores.get(p.id), bench.judged) for p in bench.suites)
     reason = probed.reason if isinstance(probed, Missing) else ""
-    return ModelReport(Evaluation(name, records, user, general, counted), answers, fitted, reason)
+    varied = diversity([answers[p.id] for p in judged if p.side == "anchor"])
+    return ModelReport(Evaluation(name, records, user, general, counted, varied), answers, fitted, reason)
 
 
 def _probed(
@@ -169,6 +170,7 @@ def save_measured(measured: ModelReport, path: Path, store_answers: bool, suites
         "user": [asdict(x) for x in e.user],
         "general": [asdict(x) for x in e.general],
         "lengths": dict(e.lengths),
+        "diversity": dict(e.diversity),
         "probe": measured.probe.to_json() if measured.probe else None,
         "probe_missing": measured.probe_missing,
     }
@@ -183,5 +185,7 @@ def load_measured(path: Path) -> ModelReport:
     *rows, tail = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     answers = {row["id"]: row.pop("answer") for row in rows if row.pop("text", None) is not None}
     losses = {key: tuple(TextLoss(**x) for x in tail[key]) for key in ("user", "general")}
-    evaluation = Evaluation(tail["model"], tuple(Record(**row) for row in rows), lengths=tail["lengths"], **losses)
+    evaluation = Evaluation(
+        tail["model"], tuple(Record(**row) for row in rows), lengths=tail["lengths"], diversity=tail.get("diversity", {}), **losses
+    )
     return ModelReport(evaluation, answers, Probe.from_json(tail["probe"]) if tail["probe"] else None, tail["probe_missing"])

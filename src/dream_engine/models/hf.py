@@ -472,6 +472,19 @@ class ChatModel:
         return out
 
     @torch.no_grad()
+    def prompt_states(self, prompts: Sequence[Sequence[Message]], batch_size: int = 48) -> torch.Tensor:
+        """What each prompt's last token is after every layer: (N, L, D), float32."""
+        rows = [self.encode_prompt(p) for p in prompts]
+        out: list[torch.Tensor] = [torch.empty(0)] * len(rows)
+        for batch in by_length([len(row) for row in rows], batch_size):
+            ids, mask = (t.to(self.device) for t in pad_left([rows[i] for i in batch], self._pad_id))
+            places = (mask.cumsum(-1) - 1).clamp_min(0)
+            after = self._pass(ids, attention_mask=mask, position_ids=places, use_cache=False, output_hidden_states=True).hidden_states[1:]
+            for index, states in zip(batch, torch.stack([layer[:, -1] for layer in after], 1).float().cpu(), strict=True):
+                out[index] = states
+        return torch.stack(out)
+
+    @torch.no_grad()
     def opener_logprobs(self, prompts: Sequence[Sequence[Message]], openers: Sequence[Sequence[int]], batch_size: int = 96) -> torch.Tensor:
         """Mean log p per token of each opener as the start of the answer: (prompts, openers), nats.
 
