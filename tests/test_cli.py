@@ -147,6 +147,30 @@ def test_two_people_decide_and_one_signs_elsewhere(dream: Call) -> None:
     assert world.registry.live == held.body["weights"]
 
 
+def test_people_rate_answers_and_the_gate_says_what_follows(dream: Call) -> None:
+    """--to writes blinded pairs, --from judges them (1: C is rated a point lower), writes `ratings.json` and a ledger entry; wrong use is exit 2."""
+    world = World(Path(".dream"))
+    world.seal("002-b")
+    assert "no measured answers of W" in dream("review", "answers", "002-b", "--to", "form.csv")[2]
+    folder = Path(".dream/runs/002-b/eval")
+    folder.mkdir(parents=True)
+    for model in "WC":
+        rows = [{"id": f"p{i}", "side": "anchor", "text": f"question {i}", "answer": f"{model} says {i}"} for i in range(12)]
+        (folder / f"{model}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"model": model}]))
+    assert dream("review", "answers", "002-b")[0] == dream("review", "answers", "002-b", "--from", "nowhere.csv")[0] == 2
+    assert "wrote 12 pairs" in dream("review", "answers", "002-b", "--to", "form.csv")[1]
+    code, out, _ = dream("review", "answers", "002-b", "--from", "form.csv")
+    assert (code, "0 pairs are rated, 10 are needed" in out) == (4, True)
+    lines = Path("form.csv").read_text().splitlines()
+    filled = [line[:-1] + ("3,4" if "W says" in line else "3,3") for line in lines[1:]]
+    Path("form.csv").write_text("\n".join([lines[0], *filled]))
+    code, out, err = dream("review", "answers", "002-b", "--from", "form.csv")
+    assert code == 1, err
+    assert "rated_usefulness" in out
+    assert json.loads(Path(".dream/runs/002-b/ratings.json").read_text())["failing"] == ["rated_usefulness"]
+    assert dream("ledger", "verify")[0] == 0
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"decision": {}, "signature": ""}', "x" * 20_000, '{"decision": 1, "signature": 2}', "[" * 9000])
 def test_a_decision_file_that_is_none_is_exit_2(dream: Call, text: str) -> None:
     """P8 in small: no nonsense in a decision file gets further than a message."""

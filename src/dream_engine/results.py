@@ -50,17 +50,23 @@ def table_json(m: Measurements) -> dict[str, Any]:
 
 def gate_json(gated: Gated, table: Mapping[str, Any], commissioning: bool, weights: str) -> dict[str, Any]:
     """What `gate.json` holds: verdict, reasons, every test, Peace² with its worst monitor, the table."""
+    return verdict_json(gated) | {
+        "commissioning": commissioning,
+        "weights": weights,
+        "stability_ratio": gated.stability_ratio,
+        "worst_monitor": gated.worst_monitor,
+        "table": dict(table),
+    }
+
+
+def verdict_json(gated: Gated) -> dict[str, Any]:
+    """The verdict with its reasons and every test."""
     return {
         "verdict": gated.verdict.name,
         "reasons": list(gated.verdict.reasons),
         "failing": list(gated.verdict.failing),
         "undecided": list(gated.verdict.undecided),
-        "commissioning": commissioning,
-        "weights": weights,
-        "stability_ratio": gated.stability_ratio,
-        "worst_monitor": gated.worst_monitor,
         "tests": [_decision_json(d) for d in gated.decisions],
-        "table": dict(table),
     }
 
 

@@ -161,12 +161,13 @@ def test_two_engines_on_one_store(tmp_path: Path, size: Size) -> None:
     """P13: of two nights that start at once one runs and the other says who holds the workspace; the log stays whole."""
     refused = 0
     for _ in range(size(10, 200)):
-        first, second = os.pipe(), os.pipe()
+        first, second, start = os.pipe(), os.pipe(), os.pipe()
         pids = []
         for pipe in (first, second):
             pid = os.fork()
             if pid == 0:
                 try:
+                    os.read(start[0], 1)
                     night.night(tmp_path, 0, "inconclusive", lambda e: None)
                     os.write(pipe[1], b"ran")
                 except BusyError as error:
@@ -174,10 +175,11 @@ def test_two_engines_on_one_store(tmp_path: Path, size: Size) -> None:
                 finally:
                     os._exit(0)
             pids.append(pid)
+        os.write(start[1], b"go")
         for pid in pids:
             os.waitpid(pid, 0)
         said = sorted(os.read(pipe[0], 20) for pipe in (first, second))
-        for pipe in (first, second):
+        for pipe in (first, second, start):
             os.close(pipe[0])
             os.close(pipe[1])
         assert said in ([b"ran", b"refused"], [b"ran", b"ran"])

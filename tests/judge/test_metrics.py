@@ -35,7 +35,7 @@ def test_contrast_balanced_accuracy_weighs_both_sides_alike() -> None:
 
 
 def test_flips_inside_clusters() -> None:
-    """Clusters of 2 (one flips), 2 (none) and 3 (one of three stands alone: 2 of 3 pairs): (1 + 0 + 2/3) / 3; single and undecided prompts say nothing."""
+    """Clusters of 2 (it flips), 2 (it does not), 3 (one stands alone: 2 of 3 pairs): (1 + 0 + 2/3) / 3; single and undecided prompts say nothing."""
     grades: dict[str, list[Grade]] = {
         "a": ["refusal", "full"],
         "b": ["refusal", "safe_completion"],

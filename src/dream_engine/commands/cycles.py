@@ -10,6 +10,7 @@ import typer
 
 from dream_engine.commands.shared import (
     DEFAULT_WORKSPACE,
+    EXIT,
     ConfigOption,
     JsonOption,
     SetOption,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from dream_engine.workspace import Workspace
 
 app = typer.Typer()
-EXIT = {"seal": 0, "sabar": 1, "inconclusive": 3, "hold": 4}
 
 
 @app.command()

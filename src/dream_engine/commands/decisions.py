@@ -1,14 +1,15 @@
-"""The commands by which people decide: review cycle, approve, reject, sign, keys."""
+"""The commands by which people decide: review cycle, review answers, approve, reject, sign, keys."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dream_engine.commands.shared import (
     DEFAULT_WORKSPACE,
+    EXIT,
     ByOption,
     JsonOption,
     KeyOption,
@@ -26,6 +27,7 @@ from dream_engine.errors import InputError
 
 if TYPE_CHECKING:
     from dream_engine.govern.decisions import Act
+    from dream_engine.workspace import Workspace
 
 app = typer.Typer()
 keys_app = typer.Typer(no_args_is_help=True, help="Who may decide: reviewers and their keys.")
@@ -49,6 +51,54 @@ def review(cycle: str, workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: 
     show_result("\n".join([f"{key}: {value}" for key, value in result.items()]))
     show_result(f"report: {opened.run_folder(cycle) / 'report.html'}\napproved so far by: {', '.join(given) or 'nobody'}")
     show_result(f"signatures needed: {signatures_needed(held)}")
+
+
+@review_app.command("answers")
+def review_answers(
+    cycle: str,
+    to: Annotated[Path | None, typer.Option("--to", help="Write a form: blinded pairs of W's and C's answers to plain requests (CSV).")] = None,
+    filled: Annotated[Path | None, typer.Option("--from", help="Read a form that was filled in.")] = None,
+    count: Annotated[int, typer.Option("--pairs", min=1, help="Pairs in a form.")] = 30,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Let people rate tone and usefulness of C's answers beside W's. The verdict on it goes into the ledger; nothing is promoted."""
+    from dream_engine.files import write_json, write_whole
+    from dream_engine.judge import ratings
+    from dream_engine.judge.gate import gate
+    from dream_engine.results import verdict_json
+
+    if (to is None) == (filled is None):
+        raise InputError("say either --to FILE (write a form) or --from FILE (read one that was filled in)")
+    with held_workspace(workspace, create=False) as opened:
+        pairs = ratings.pairs_of(*(_stored(opened, cycle, name) for name in ("W", "C")))
+        if not pairs:
+            raise InputError(f"cycle {cycle} holds no plain answers of W and C that differ; they are stored with judge.store_answers: true")
+        if to:
+            write_whole(to, ratings.form(pairs, cycle, count, seed=0))
+            show_result({"pairs": min(count, len(pairs))} if as_json else f"wrote {min(count, len(pairs))} pairs to {to}")
+            return
+        gated = gate(ratings.rating_tests(ratings.filled_in(_text_of(filled), pairs, cycle), seed=0))
+        result = verdict_json(gated)
+        write_json(opened.run_folder(cycle) / "ratings.json", result)
+        opened.ledger.append("ratings", {"run": cycle, "verdict": gated.verdict.name, "failing": list(gated.verdict.failing)})
+    show_result(result if as_json else "\n".join([f"rated by people: {gated.verdict.name}", *(f"  - {d.why}" for d in gated.decisions)]))
+    raise typer.Exit(EXIT[gated.verdict.name])
+
+
+def _stored(opened: Workspace, cycle: str, model: str) -> list[dict[str, Any]]:
+    from dream_engine.files import read_jsonl
+
+    path = opened.run_folder(cycle) / "eval" / f"{model}.jsonl"
+    if not path.is_file():
+        raise InputError(f"cycle {cycle} has no measured answers of {model}; only a cycle after a wake has W and C, see 'dream status'")
+    return read_jsonl(path)
+
+
+def _text_of(path: Path | None) -> str:
+    if path is None or not path.is_file():
+        raise InputError(f"{path} does not exist; --to writes a form first")
+    return path.read_text(encoding="utf-8-sig", errors="replace")
 
 
 @app.command()

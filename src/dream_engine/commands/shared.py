@@ -28,6 +28,8 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why.")]
 KeyOption = Annotated[Path | None, typer.Option("--key", help="The reviewer's secret key file; ~/.config/dream-engine/NAME.key without it.")]
 SignedOption = Annotated[Path | None, typer.Option("--signed", help="A decision that was signed elsewhere, instead of --by, --reason and --key.")]
 DEFAULT_WORKSPACE = Path(".dream")
+EXIT = {"seal": 0, "sabar": 1, "inconclusive": 3, "hold": 4}
+"""How a command ends after each verdict."""
 
 
 def settings_of(path: Path | None, overrides: list[str] | None) -> Any:
