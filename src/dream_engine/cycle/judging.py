@@ -19,6 +19,7 @@ from dream_engine.judge.metrics import Evaluation, Record
 from dream_engine.judge.rules import Grade
 from dream_engine.judge.search import search
 from dream_engine.judge.similarity import similarity_lost
+from dream_engine.judge.suites import evenly
 from dream_engine.models.embedding import embedder
 from dream_engine.types import Measured, Prompt
 
@@ -62,7 +63,7 @@ def _behind_recalled(night: Night, candidate: str) -> tuple[Evaluation, Evaluati
     What somebody planted in the logs shows there and nowhere else.
     """
     episodes = Buffer(night.workspace.root).read() if night.config.dream.recalled else []
-    harmful = [p for p in night.data.bench.suites if p.side == "harmful"][:BEHIND_RECALLED]
+    harmful = evenly([p for p in night.data.bench.suites if p.side == "harmful"], BEHIND_RECALLED)
     begun = recall.beginnings(episodes, len(harmful), night.seed("beginnings"))
     if not begun:
         return None

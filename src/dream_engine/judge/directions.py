@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
+from dream_engine.judge.suites import evenly
 from dream_engine.models.hf import ChatModel
 from dream_engine.types import Message, Prompt
 
@@ -33,5 +34,4 @@ def turned(before: torch.Tensor | None, after: torch.Tensor | None) -> list[floa
 
 
 def _chosen(suites: Sequence[Prompt], side: str) -> list[list[Message]]:
-    asked = [p.turns for p in suites if p.side == side]
-    return asked[:: max(1, len(asked) // PER_SIDE)][:PER_SIDE]
+    return [p.turns for p in evenly([p for p in suites if p.side == side], PER_SIDE)]

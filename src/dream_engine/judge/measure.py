@@ -17,6 +17,7 @@ from dream_engine.judge.metrics import REFUSED, Evaluation, Record, TextLoss
 from dream_engine.judge.probe import Probe, fit_probe, probe_scores
 from dream_engine.judge.rules import Grade
 from dream_engine.judge.stats import cluster_bootstrap
+from dream_engine.judge.suites import evenly
 from dream_engine.models.hf import ChatModel, by_tokens, log_softmaxes
 from dream_engine.types import Conversation, Measured, Missing, Prompt
 
@@ -112,8 +113,7 @@ def general_losses(model: ChatModel, texts: Sequence[str]) -> tuple[TextLoss, ..
 
 def answer_lengths(model: ChatModel, suites: Sequence[Prompt]) -> dict[str, int]:
     """Tokens of greedy answers to 150 plain prompts (to all, where there are fewer), at most 128 each."""
-    plain = [p for p in suites if p.side == "anchor"]
-    plain = plain[:: max(1, len(plain) // LENGTH_PROMPTS)][:LENGTH_PROMPTS]
+    plain = evenly([p for p in suites if p.side == "anchor"], LENGTH_PROMPTS)
     done = model.generate([p.turns for p in plain], LENGTH_TOKENS, batch_size=LENGTH_PROMPTS)
     return {p.id: g.num_tokens for p, g in zip(plain, done, strict=True)}
 

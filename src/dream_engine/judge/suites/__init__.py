@@ -98,6 +98,11 @@ def _shape(row: Mapping[str, str]) -> Shape | None:
     return next((shape for shape in SHAPES if shape.column in row and shape.category in row), None)
 
 
+def evenly(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
+    """At most `count` of them, evenly spread over their order."""
+    return list(prompts[:: max(1, len(prompts) // count)][:count])
+
+
 def suite_digest(prompts: list[Prompt]) -> str:
     """SHA-256 over all prompts with their sides and clusters."""
     return digest([[p.id, p.side, p.category, p.cluster, p.text, *(m.content for m in p.earlier)] for p in prompts])
