@@ -158,6 +158,10 @@ def test_people_rate_answers_and_the_gate_says_what_follows(dream: Call) -> None
         rows = [{"id": f"p{i}", "side": "anchor", "text": f"question {i}", "answer": f"{model} says {i}"} for i in range(12)]
         (folder / f"{model}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"model": model}]))
     assert dream("review", "answers", "002-b")[0] == dream("review", "answers", "002-b", "--from", "nowhere.csv")[0] == 2
+    whole = (folder / "C.jsonl").read_text()
+    (folder / "C.jsonl").write_text(whole.replace("C says", "W says", 3))
+    assert "holds 9 plain requests" in dream("review", "answers", "002-b", "--to", "form.csv")[2]
+    (folder / "C.jsonl").write_text(whole)
     assert "wrote 12 pairs" in dream("review", "answers", "002-b", "--to", "form.csv")[1]
     code, out, _ = dream("review", "answers", "002-b", "--from", "form.csv")
     assert (code, "0 pairs are rated, 10 are needed" in out) == (4, True)

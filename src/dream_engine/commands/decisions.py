@@ -72,8 +72,9 @@ def review_answers(
         raise InputError("say either --to FILE (write a form) or --from FILE (read one that was filled in)")
     with held_workspace(workspace, create=False) as opened:
         pairs = ratings.pairs_of(*(_stored(opened, cycle, name) for name in ("W", "C")))
-        if not pairs:
-            raise InputError(f"cycle {cycle} holds no plain answers of W and C that differ; they are stored with judge.store_answers: true")
+        if len(pairs) < ratings.LEAST:
+            needed = f"{ratings.LEAST} are needed (judge.store_answers: true keeps them)"
+            raise InputError(f"cycle {cycle} holds {len(pairs)} plain requests to which W and C gave different answers; {needed}")
         if to:
             write_whole(to, ratings.form(pairs, cycle, count, seed=0))
             show_result({"pairs": min(count, len(pairs))} if as_json else f"wrote {min(count, len(pairs))} pairs to {to}")
