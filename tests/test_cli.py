@@ -161,6 +161,9 @@ def test_people_rate_answers_and_the_gate_says_what_follows(dream: Call) -> None
     whole = (folder / "C.jsonl").read_text()
     (folder / "C.jsonl").write_text(whole.replace("C says", "W says", 3))
     assert "holds 9 plain requests" in dream("review", "answers", "002-b", "--to", "form.csv")[2]
+    (folder / "C.jsonl").write_text(whole[:-20])
+    code, _, err = dream("review", "answers", "002-b", "--to", "form.csv")
+    assert (code, "is damaged" in err) == (5, True), err
     (folder / "C.jsonl").write_text(whole)
     assert "wrote 12 pairs" in dream("review", "answers", "002-b", "--to", "form.csv")[1]
     code, out, _ = dream("review", "answers", "002-b", "--from", "form.csv")

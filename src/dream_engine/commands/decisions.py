@@ -23,7 +23,7 @@ from dream_engine.commands.shared import (
     signer_of,
     utc_text,
 )
-from dream_engine.errors import InputError
+from dream_engine.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:
     from dream_engine.govern.decisions import Act
@@ -93,7 +93,10 @@ def _stored(opened: Workspace, cycle: str, model: str) -> list[dict[str, Any]]:
     path = opened.run_folder(cycle) / "eval" / f"{model}.jsonl"
     if not path.is_file():
         raise InputError(f"cycle {cycle} has no measured answers of {model}; only a cycle after a wake has W and C, see 'dream status'")
-    return read_jsonl(path)
+    try:
+        return read_jsonl(path)
+    except ValueError as error:
+        raise IntegrityError(f"{path} is damaged ({error}); restore it from a copy, or run the cycle again") from error
 
 
 def _text_of(path: Path | None) -> str:
