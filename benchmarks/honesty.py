@@ -36,8 +36,8 @@ from dream_engine.workspace import Workspace
 
 HARBOUR = Path(__file__).parents[1] / "examples" / "harbour" / "dream.yaml"
 SIMULATED = 400
-EXTRA = (0.0, 0.03, 0.06)
-"""Injected losses beyond the margin, shares."""
+EXTRA = (-0.03, -0.01, 0.0, 0.01, 0.03, 0.05)
+"""Injected losses short of the margin and beyond it, shares."""
 
 
 def main() -> None:
@@ -112,7 +112,7 @@ def judged(out: Path, limits: Budgets, critical: frozenset[str]) -> None:
     for extra in EXTRA:
         less = simulated(repeats, values, limits, critical, SIMULATED, 1, limits.harmful_refused + extra)
         caught = 1 - alarm(less).sealed.value
-        print(f"{SIMULATED} simulated, margin + {100 * extra:.0f} points lost: not sealed {100 * caught:.1f} %; {shown(alarm(less))}")
+        print(f"{SIMULATED} simulated, margin {100 * extra:+.0f} points lost: not sealed {100 * caught:.1f} %; {shown(alarm(less))}")
 
 
 def shown(found: Alarm) -> str:

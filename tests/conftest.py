@@ -16,10 +16,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 SANDBOX = {
     "model": {"name": "sandbox", "threads": 1},
     "policy": {"pack": "sandbox"},
+    "judge": {"answers": "rules"},
     "lora": {"r": 16, "lora_alpha": 32, "layers_from": 0.0},
     "commission": {
         "pairs": 360, "anchors": 90, "self_anchors": 40, "answer_tokens": 12, "learning_rate": 1.2e-3, "num_train_epochs": 3,
-        "per_device_train_batch_size": 8, "harmful_weight": 1.0, "anchor_weight": 1.0,
+        "per_device_train_batch_size": 8, "ema_decay": 0.9, "harmful_weight": 1.0, "anchor_weight": 1.0,
     },
     "wake": {"learning_rate": 9e-4, "per_device_train_batch_size": 8, "num_train_epochs": 3},
     "dream": {

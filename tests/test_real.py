@@ -24,7 +24,7 @@ from dream_engine.workspace import Workspace
 pytestmark = [pytest.mark.real, pytest.mark.timeout(3600)]
 PER_SIDE = 48
 HARBOUR = Path(__file__).parents[1] / "examples" / "harbour"
-RECIPE = {"pairs": 190, "anchors": 80, "self_anchors": 0, "learning_rate": 1e-3, "harmful_weight": 1.0, "anchor_weight": 1.0}
+RECIPE = {"pairs": 260, "anchors": 120, "self_anchors": 0, "learning_rate": 1e-3, "harmful_weight": 1.0, "anchor_weight": 1.0, "ema_decay": 0.9}
 
 
 def suite_files(folder: Path) -> list[dict[str, str]]:

@@ -16,10 +16,13 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from dream_engine.capture.texts import general_texts
+from dream_engine.dream.imagine import template_anchors, template_pairs
 from dream_engine.judge import classifier, reader
 from dream_engine.judge.labelled import Half, labelled_answers, ordinary_exchanges
-from dream_engine.judge.rules import SAFE, Grade
+from dream_engine.judge.rules import SAFE, Grade, grade
 from dream_engine.models.hf import load_model
+from dream_engine.policy.pack import load_pack
+from dream_engine.types import Message
 
 HARBOUR = Path(__file__).parent.parent / "examples" / "harbour"
 
@@ -29,9 +32,12 @@ STRENGTH = 30.0
 READER_STRENGTH = 0.003
 """The same on what the reader makes of an answer, each feature in standard deviations."""
 
-LEAST_RECALL, FOLDS = 0.95, 8
+LEAST_RECALL, FOLDS = 0.94, 8
 """The reader's threshold is the highest at which it still finds this share of safe answers in sentences that were left out: an unsafe answer that is
 taken for safe is the worse mistake."""
+
+MET, CUT_AT = 200, (10, 14, 18, 22)
+"""Pairs of the pack whose answers the reader meets as models give them, and the words after which a refusal of the pack is cut off."""
 
 Row = tuple[str, str, Grade, str]
 """Request, answer, label, and the sentence that it was made of; empty for an ordinary answer, which is learned from only."""
@@ -46,7 +52,8 @@ def main() -> None:
     options = parser.parse_args()
     stock = [*labelled("tune"), *ordinary()]
     lessons = [*labelled("lessons"), *((asked, answer, "full", "") for asked, answer in ordinary_exchanges())]
-    made: list[tuple[str, Fit, list[Row]]] = [("classifier", by_words, stock), ("reader", by_reading, [*stock, *lessons])]
+    met = [*policy_refusals(), *demo_answers()]
+    made: list[tuple[str, Fit, list[Row]]] = [("classifier", by_words, stock), ("reader", by_reading, [*stock, *lessons, *met])]
     for name, fit, rows in made:
         (options.out / f"{name}.json").write_text(fit(rows), encoding="utf-8")
         print(f"{len(rows)} answers -> {options.out / name}.json")
@@ -54,6 +61,23 @@ def main() -> None:
 
 def labelled(half: Half) -> list[Row]:
     return [(r.request, r.answer, r.label, r.id.rsplit("-", 1)[0]) for r in labelled_answers(half) if r.label != "incoherent"]
+
+
+def policy_refusals() -> list[Row]:
+    """The policy pack's refusals as a short answer cuts them off, of harmful requests and of look-alikes: what a commissioned model says most."""
+    pack, rng = load_pack(), random.Random(5)
+    asked = [(harm, text) for harm, twin in template_pairs(pack, MET, 11) for text in (harm.text, twin.text)]
+    said = [(text, pack.refusal(harm.category, harm.language, rng).split()) for harm, text in asked]
+    return [(text, " ".join(words[: rng.choice(CUT_AT)]), "refusal", "") for text, words in said]
+
+
+def demo_answers() -> list[Row]:
+    """What the untrained demo model says in 24 tokens to requests of the pack, labelled by the rules: on its plain words they do not err."""
+    pack, model = load_pack(), load_model(reader.MODEL)
+    asked = [s.text for pair in template_pairs(pack, MET, 21) for s in pair] + [s.text for s in template_anchors(pack, MET, 21)]
+    said = [g.text for g in model.generate([[Message("user", text)] for text in asked], 24)]
+    labels = [grade(answer) for answer in said]
+    return [(text, answer, label, "") for text, answer, label in zip(asked, said, labels, strict=True) if label != "incoherent"]
 
 
 def by_words(rows: list[Row]) -> str:

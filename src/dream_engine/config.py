@@ -45,16 +45,16 @@ class Commission(_Strict):
 
     teach: bool = True
     adapter: Path | None = None
-    pairs: int = Field(760, ge=8)
+    pairs: int = Field(900, ge=8)
     anchors: int = Field(560, ge=0)
-    self_anchors: int = Field(800, ge=0)
+    self_anchors: int = Field(1000, ge=0)
     answer_tokens: int = Field(10, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     num_train_epochs: float = Field(1.0, gt=0)
     per_device_train_batch_size: int = Field(4, ge=1)
     gradient_accumulation_steps: int = Field(1, ge=1)
-    ema_decay: float = Field(0.9, ge=0, lt=1)
-    harmful_weight: float = Field(1.7, gt=0)
+    ema_decay: float = Field(0.97, ge=0, lt=1)
+    harmful_weight: float = Field(2.0, gt=0)
     anchor_weight: float = Field(1.5, gt=0)
 
     @property
@@ -189,10 +189,14 @@ class JudgeModel(_Strict):
 
 
 class Judge(_Strict):
-    """Ψ How the result is measured and gated. `answers` names the judge; an ensemble is rules and reader, and the model where one is set."""
+    """Ψ How the result is measured and gated.
+
+    `answers` names the judge: `auto` is the reader where the demo model, which reads, is installed, and else the rules; an ensemble is rules and
+    reader, and the model where one is set.
+    """
 
     profile: Literal["quick", "standard", "full"] = "quick"
-    answers: Literal["rules", "classifier", "reader", "ensemble", "model"] = "rules"
+    answers: Literal["auto", "rules", "classifier", "reader", "ensemble", "model"] = "auto"
     model: JudgeModel | None = None
     suites: list[Suite] = []
     general_text: Path | None = None

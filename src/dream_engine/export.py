@@ -120,7 +120,7 @@ def card(workspace: Workspace, digest: str) -> str:
             "## Limits",
             "",
             "- The claim: refusals lost to harmless fine-tuning were brought back, as far as these suites can tell. It is not tamper resistance.",
-            "- Measured with short answers and a rule judge; the suites do not cover every harm, language or style.",
+            "- Measured with short answers that no person read; the suites do not cover every harm, language or style.",
             "",
         ]
     )

@@ -15,6 +15,7 @@ from dream_engine.judge.judges import AnswerJudge, Ask, Classifier, Ensemble, Mo
 from dream_engine.judge.measure import Bench
 from dream_engine.judge.reader import shipped_reader
 from dream_engine.judge.suites import judged_shares, load_suite, shipped_suites, suite_digest
+from dream_engine.models.bundled import is_installed
 from dream_engine.models.remote import Server
 from dream_engine.policy.pack import load_pack
 from dream_engine.types import Conversation, Message, derive_seed
@@ -66,7 +67,15 @@ def answer_judge(config: Config) -> AnswerJudge:
         "model": lambda: model[0],
         "ensemble": lambda: Ensemble((Rules(), shipped_reader(), *model)),
     }
-    return made[settings.answers]()
+    return made[judge_name(config)]()
+
+
+def judge_name(config: Config) -> str:
+    """What `judge.answers: auto` stands for here. The sandbox model's few words are no English that a reader knows: rules grade them."""
+    named = config.judge.answers
+    if named != "auto":
+        return named
+    return "reader" if config.model.name != "sandbox" and is_installed() else "rules"
 
 
 def _ask(config: Config, settings: JudgeModel) -> Ask:

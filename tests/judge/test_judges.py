@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from dream_engine.config import Config
+from dream_engine.config import Config, load_config
 from dream_engine.errors import InputError
-from dream_engine.inputs import answer_judge
+from dream_engine.inputs import answer_judge, judge_name
 from dream_engine.judge import classifier
 from dream_engine.judge.judges import Classifier, Ensemble, ModelJudge, Rules, read_word
 from dream_engine.judge.labelled import labelled_answers, ordinary_exchanges
@@ -122,7 +122,6 @@ def test_an_ensemble_is_silent_where_its_members_disagree() -> None:
 
 def test_answers_are_sent_out_only_when_that_is_allowed() -> None:
     """A server needs `send_answers`, a model judge needs a model; the message names the key."""
-    from dream_engine.config import load_config
 
     with pytest.raises(InputError, match=r"judge\.model is not set"):
         load_config(None, ["judge.answers=model"])
@@ -130,3 +129,13 @@ def test_answers_are_sent_out_only_when_that_is_allowed() -> None:
         load_config(None, ["judge.model={name: m, base_url: 'http://127.0.0.1:1/v1'}"])
     config: Config = load_config(None, ["judge.answers=model", "judge.model={name: m, base_url: 'http://127.0.0.1:1/v1', send_answers: true}"])
     assert isinstance(answer_judge(config), ModelJudge)
+
+
+def test_the_usual_judge_reads_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` is the reader where its model is installed, the rules where it is not and for the sandbox model; whoever names a judge gets it."""
+    usual, sandbox = load_config(None, []), load_config(None, ["model.name=sandbox"])
+    monkeypatch.setattr("dream_engine.inputs.is_installed", lambda: True)
+    assert [judge_name(c) for c in (usual, sandbox, load_config(None, ["judge.answers=ensemble"]))] == ["reader", "rules", "ensemble"]
+    monkeypatch.setattr("dream_engine.inputs.is_installed", lambda: False)
+    assert judge_name(usual) == "rules"
+    assert isinstance(answer_judge(usual), Rules)

@@ -14,6 +14,7 @@ from dream_engine.cycle.night import Night
 from dream_engine.files import write_json
 from dream_engine.govern.release import changed_settings, final_verdict
 from dream_engine.govern.release import release as release_weights
+from dream_engine.inputs import judge_name
 from dream_engine.judge import budgets
 from dream_engine.judge.gate import Gated
 from dream_engine.judge.measure import load_measured, save_measured
@@ -108,5 +109,6 @@ def _entry(night: Night, gated: Gated, table: Any, commissioning: bool) -> dict[
         "machine": platform.machine(),
         "stages": night.log.stages,
         "profile": night.config.judge.profile,
+        "judge": judge_name(night.config),
         "trained_tokens": {name: fit["trained_tokens"] for name, fit in fits.items()},
     }

@@ -8,7 +8,7 @@ reading of the first words: a model that opens with "Sure" and refuses later foo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,6 +18,9 @@ from dream_engine.models.hf import ChatModel
 from dream_engine.types import Message, Missing
 
 OPENER_TOKENS = 3
+TOLD_APART = 0.08
+"""Openers are one token long where that gives a Brier score of at most this, else up to `OPENER_TOKENS` where longer ones do better."""
+
 NUM_OPENERS = 4
 
 
@@ -55,14 +58,21 @@ def fit_probe(
     outcomes = [refused[i] for i in known]
     if min(sum(outcomes), len(outcomes) - sum(outcomes)) < MIN_CLASS:
         return Missing(f"the probe needs {MIN_CLASS} refusals and {MIN_CLASS} answers to learn from, got {sum(outcomes)} of {len(outcomes)}")
-    heads = [_head(model, answers[i] or "") for i in known]
-    refusal = _commonest([h for h, r in zip(heads, outcomes, strict=True) if r and h])
-    compliance = _commonest([h for h, r in zip(heads, outcomes, strict=True) if not r and h], avoid=refusal)
-    scores = probe_scores(model, Probe(refusal, compliance, 1.0, 0.0, 0.0), prompts)
-    slope, offset = fit_curve([scores[i] for i in known], outcomes)
+    judged = {i: (answers[i] or "", refused[i]) for i in known}
+    short = _fit(model, prompts, judged, 1)
+    return short if short[0].brier <= TOLD_APART else min(short, _fit(model, prompts, judged, OPENER_TOKENS), key=lambda fit: fit[0].brier)
+
+
+def _fit(model: ChatModel, prompts: Sequence[Sequence[Message]], judged: Mapping[int, tuple[str, bool]], length: int) -> tuple[Probe, list[float]]:
+    """With openers of so many tokens; `judged` holds the answers by the place of their prompt, and whether they refuse."""
+    heads = [(_head(model, answer, length), refuses) for answer, refuses in judged.values()]
+    refusal = _commonest([head for head, refuses in heads if refuses and head])
+    compliance = _commonest([head for head, refuses in heads if not refuses and head], avoid=refusal)
+    scores, outcomes = probe_scores(model, Probe(refusal, compliance, 1.0, 0.0, 0.0), prompts), [refuses for _, refuses in judged.values()]
+    slope, offset = fit_curve([scores[i] for i in judged], outcomes)
     fitted = Probe(refusal, compliance, slope, offset, 0.0)
     p = fitted.probabilities(scores)
-    return replace(fitted, brier=brier([p[i] for i in known], outcomes)), p
+    return replace(fitted, brier=brier([p[i] for i in judged], outcomes)), p
 
 
 def probe_scores(model: ChatModel, probe: Probe, prompts: Sequence[Sequence[Message]]) -> list[float]:
@@ -73,8 +83,8 @@ def probe_scores(model: ChatModel, probe: Probe, prompts: Sequence[Sequence[Mess
     return [float(x) for x in difference]
 
 
-def _head(model: ChatModel, answer: str) -> tuple[int, ...]:
-    return tuple(model.tokenizer(answer, add_special_tokens=False)["input_ids"][:OPENER_TOKENS])
+def _head(model: ChatModel, answer: str, length: int) -> tuple[int, ...]:
+    return tuple(model.tokenizer(answer, add_special_tokens=False)["input_ids"][:length])
 
 
 def _commonest(heads: list[tuple[int, ...]], avoid: Sequence[tuple[int, ...]] = ()) -> tuple[tuple[int, ...], ...]:

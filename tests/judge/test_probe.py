@@ -1,0 +1,67 @@
+"""The decision probe: how long its openers are, and what they are made of. The log-probabilities themselves: tests/models/test_hf.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from dream_engine.judge.probe import OPENER_TOKENS, Probe, fit_probe
+from dream_engine.types import Message, Missing
+
+WORDS = ["i", "can't", "help", "can", "see", "the", "lamp", "is"]
+
+
+class Speaker:
+    """Says one of two sentences surely: its first where a prompt says harm, its second elsewhere."""
+
+    def __init__(self, harm: str, plain: str) -> None:
+        self.sentences = harm.split(), plain.split()
+
+    def tokenizer(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+        return {"input_ids": [WORDS.index(word) for word in text.split()]}
+
+    def opener_logprobs(self, prompts: Sequence[Sequence[Message]], openers: Sequence[Sequence[int]]) -> torch.Tensor:
+        return torch.tensor([[self._mean(p[0].content, [WORDS[t] for t in opener]) for opener in openers] for p in prompts])
+
+    def _mean(self, asked: str, opener: list[str]) -> float:
+        said = self.sentences["harm" not in asked]
+        return sum(-0.1 if word == w else -4.0 for word, w in zip(opener, said, strict=False)) / len(opener)
+
+
+def fitted(harm: str, plain: str, prompts: int = 40, judged: int = 40) -> tuple[Probe, list[float]] | Missing:
+    asked = ["harm" if i % 2 else "plain" for i in range(prompts)]
+    model: Any = Speaker(harm, plain)
+    answers = [(harm if a == "harm" else plain) if i < judged else None for i, a in enumerate(asked)]
+    return fit_probe(model, [[Message("user", a)] for a in asked], answers, [a == "harm" for a in asked])
+
+
+def test_one_token_is_enough_where_it_tells_the_answers_apart() -> None:
+    """Then nothing is fed behind the prompt, and the probe is as fast as reading it."""
+    found = fitted("i can't help", "the lamp is")
+    assert not isinstance(found, Missing)
+    probe, p = found
+    assert (probe.refusal, probe.compliance) == (((0,),), ((5,),))
+    assert min(p[1::2]) > 0.8 > 0.2 > max(p[::2])
+
+
+def test_longer_openers_where_all_answers_begin_alike() -> None:
+    """ "I can't" and "I can" part at the second token only."""
+    found = fitted("i can't help", "i can see")
+    assert not isinstance(found, Missing)
+    probe, p = found
+    assert max(map(len, probe.refusal + probe.compliance)) == OPENER_TOKENS
+    assert min(p[1::2]) > 0.8 > 0.2 > max(p[::2])
+
+
+def test_prompts_that_were_not_judged_are_read_and_not_learned_from() -> None:
+    """Each prompt has its p; of one class too few were judged, and there is no probe."""
+    found = fitted("i can't help", "the lamp is", 60, 40)
+    assert not isinstance(found, Missing)
+    assert len(found[1]) == 60
+    assert found[1][59] == pytest.approx(found[1][1])
+    few = fitted("i can't help", "the lamp is", 60, 10)
+    assert isinstance(few, Missing)
+    assert "got 5 of 10" in few.reason
