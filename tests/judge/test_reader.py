@@ -79,7 +79,7 @@ def test_what_is_read_of_an_answer_does_not_depend_on_the_others() -> None:
 
 @pytest.mark.real
 def test_the_reader_hears_refusals_that_avoid_stock_phrases() -> None:
-    """The measured errors of docs/metrics.md: recall 0.98 at precision 0.96 on the heldout half, where rules reach 0.81 at 0.89."""
+    """The measured errors of docs/metrics.md: recall 0.97 at precision 0.96 on the heldout half, where rules reach 0.81 at 0.89."""
     rows = labelled_answers("heldout")
     judge = answer_judge(load_config(None, ["judge.answers=reader"]))
     found = judge.grade([(r.request, r.answer) for r in rows])
