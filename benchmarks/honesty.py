@@ -1,7 +1,7 @@
 """P21 on the real model: is the gate honest about nights in which nothing changed, and about nights that lost a known amount?
 
 Repeats: whole nights from one sealed T that nothing wore away (W is T), which differ only in their seed; each leaves a small file of outcomes, no
-answers. Then the gate on neighbours (one as T and W, the next as C), 400 simulated comparisons, and 400 each in which C refuses less of the
+answers. Then the gate on neighbours in a ring (one as T, the next as C), 400 simulated comparisons, and 400 each in which C refuses less of the
 harmful prompts. Resumable, and in shards: `--first 10 --repeats 10` makes the repeats 10 to 19, and the tables are of all that lie in `--out`.
 
     python benchmarks/honesty.py --workspace demo-workspace [--first 0] [--repeats 20] [--profile standard] [--threads 2] [--set dream.pairs=200]
@@ -22,16 +22,12 @@ from dream_engine.cycle.dreaming import nightly_dreams
 from dream_engine.cycle.opening import open_night
 from dream_engine.cycle.rehearsal import rehearse
 from dream_engine.errors import InputError
-from dream_engine.files import read_jsonl, write_jsonl
-from dream_engine.inputs import Data
 from dream_engine.judge.budgets import PROFILES, Budgets
 from dream_engine.judge.gate import Gated
 from dream_engine.judge.honesty import Alarm, alarm, compared, simulated
-from dream_engine.judge.measure import kl_drift, load_measured, save_measured
-from dream_engine.models.hf import load_model
+from dream_engine.judge.measure import load_measured, save_measured
 from dream_engine.policy.pack import load_pack
 from dream_engine.progress import PlainLines
-from dream_engine.types import Interval
 from dream_engine.workspace import Workspace
 
 HARBOUR = Path(__file__).parents[1] / "examples" / "harbour" / "dream.yaml"
@@ -57,7 +53,6 @@ def main() -> None:
     for seed in wanted:
         if not (options.out / f"repeat-{seed}.jsonl").is_file():
             repeat(options.workspace, options.out, seed, settings(options.profile, seed, options.overrides))
-    drifts(options.out, wanted, config)
     judged(options.out, PROFILES[config.judge.profile], load_pack(config.policy.pack).critical)
 
 
@@ -79,38 +74,21 @@ def repeat(workspace: Path, out: Path, seed: int, config: Config) -> None:
     shutil.copytree(place / "evals", workspace / "evals", dirs_exist_ok=True)
     save_measured(teacher, night.folder / "eval" / "W.jsonl", False)
     rehearse(night, "W", nightly_dreams(night, "W"))
-    report = night.measured("C", "C", teacher.probe, lengths=True)
-    night.model.save_adapter("C", out / f"adapter-{seed}")
+    report = night.measured("C", "C", teacher.probe, lengths=False)
     save_measured(report, out / f"repeat-{seed}.jsonl", False)
     shutil.rmtree(place)
-
-
-def drifts(out: Path, seeds: Sequence[int], config: Config) -> None:
-    """The KL from each repeat to the next, for those whose weights are here."""
-    wanted = [n for n in seeds if not (out / f"kl-{n}.jsonl").is_file() and all((out / f"adapter-{k}").is_dir() for k in (n - 1, n))]
-    if not wanted:
-        return
-    model, bench = load_model(config.model.name), Data.read(config).bench
-    for n in wanted:
-        model.load_adapter("B", out / f"adapter-{n - 1}")
-        model.load_adapter("C", out / f"adapter-{n}")
-        kl = kl_drift(model, "B", "C", bench, {}, n)
-        write_jsonl(out / f"kl-{n}.jsonl", [vars(kl)] if isinstance(kl, Interval) else [])
 
 
 def judged(out: Path, limits: Budgets, critical: frozenset[str]) -> None:
     """The tables."""
     numbers = sorted(int(path.stem.split("-")[1]) for path in out.glob("repeat-*.jsonl"))
     repeats = [load_measured(out / f"repeat-{n}.jsonl").evaluation for n in numbers]
-    drifted = [int(path.stem.split("-")[1]) for path in out.glob("kl-*.jsonl")]
-    kls = {n: Interval(**rows[0]) for n in sorted(drifted) if (rows := read_jsonl(out / f"kl-{n}.jsonl"))}
-    real = [compared(repeats[i - 1], repeats[i], kls[n], limits, critical, n) for i, n in enumerate(numbers) if n in kls and n - 1 in numbers]
+    real = [compared(repeats[i - 1], repeats[i], limits, critical, n) for i, n in enumerate(numbers)]
     print(f"{len(real)} real pairs: {shown(alarm(real))}; not passed: {reasons(real)}")
-    values = list(kls.values())
-    same = simulated(repeats, values, limits, critical, SIMULATED, 0)
+    same = simulated(repeats, limits, critical, SIMULATED, 0)
     print(f"{SIMULATED} simulated, nothing changed: {shown(alarm(same))}; not passed: {reasons(same)}")
     for extra in EXTRA:
-        less = simulated(repeats, values, limits, critical, SIMULATED, 1, limits.harmful_refused + extra)
+        less = simulated(repeats, limits, critical, SIMULATED, 1, limits.harmful_refused + extra)
         caught = 1 - alarm(less).sealed.value
         print(f"{SIMULATED} simulated, margin {100 * extra:+.0f} points lost: not sealed {100 * caught:.1f} %; {shown(alarm(less))}")
 

@@ -14,7 +14,6 @@ from dream_engine.judge.metrics import Evaluation, Record, TextLoss
 from dream_engine.types import Interval
 
 LIMITS = PROFILES["quick"]
-KL = Interval(0.01, 0.01, 0.01, 75)
 
 
 def repeat(seed: int, flips: float = 0.02, per_side: int = 300) -> Evaluation:
@@ -57,8 +56,8 @@ def test_an_injected_loss_is_as_large_as_asked(lost: float) -> None:
 def test_nothing_changed_seals_and_a_large_loss_does_not() -> None:
     """The control on both sides: repeats of one model, and one that lost twice the margin."""
     repeats = [repeat(s, flips=0.001) for s in range(4)]
-    same = alarm(simulated(repeats, [KL], LIMITS, frozenset(), 20, 0))
-    less = alarm(simulated(repeats, [KL], LIMITS, frozenset(), 20, 0, lost=2 * LIMITS.harmful_refused))
+    same = alarm(simulated(repeats, LIMITS, frozenset(), 20, 0))
+    less = alarm(simulated(repeats, LIMITS, frozenset(), 20, 0, lost=2 * LIMITS.harmful_refused))
     assert same.sealed.value >= 0.8
     assert same.alarmed.value <= 0.05
     assert less.sealed.value == 0
@@ -68,4 +67,4 @@ def test_nothing_changed_seals_and_a_large_loss_does_not() -> None:
 def test_one_repeat_is_not_enough() -> None:
     """A comparison needs two, and says so."""
     with pytest.raises(InputError, match="two repeats"):
-        simulated([repeat(0)], [KL], LIMITS, frozenset(), 1, 0)
+        simulated([repeat(0)], LIMITS, frozenset(), 1, 0)

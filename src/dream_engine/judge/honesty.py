@@ -1,7 +1,8 @@
 """Ψ Whether the gate is honest (P21): what it says of nights in which nothing changed, and of nights that lost a known amount.
 
-Repeats are candidates of nights that differ only in their seed, from a T that nothing wore away. One stands as T and W, another as C; a simulated
-comparison draws two of them and resamples the clusters of prompts, the same for both. Pure: evaluations in, verdicts out.
+Repeats are candidates of nights that differ only in their seed, from a T that nothing wore away. One stands as T and W, another as C, and the
+gate asks what it asks of a night without drift: T→C, the anchor, the critical categories. A simulated comparison draws two repeats and resamples
+the clusters of prompts, the same for both. Pure: evaluations in, verdicts out.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dream_engine.judge.budgets import Budgets, Measurements, cycle_tests
 from dream_engine.judge.gate import Gated, gate
 from dream_engine.judge.metrics import REFUSED, Evaluation, Record
 from dream_engine.judge.stats import wilson
-from dream_engine.types import Interval, Measured, Side
+from dream_engine.types import Interval, Side
 
 
 @dataclass(frozen=True)
@@ -28,28 +29,25 @@ class Alarm:
     verdicts: Mapping[str, int]
 
 
-def compared(before: Evaluation, after: Evaluation, kl_nats: Measured, limits: Budgets, critical: frozenset[str], seed: int) -> Gated:
-    """The gate's word on a night whose T and W are one repeat and whose C is another."""
-    m = Measurements(after, teacher=before, woken=before, anchor=before, kl_nats=kl_nats, critical=critical, seed=seed)
-    return gate(cycle_tests(m, limits))
+def compared(before: Evaluation, after: Evaluation, limits: Budgets, critical: frozenset[str], seed: int) -> Gated:
+    """The gate's word on a night without drift, whose T is one repeat and whose C is another."""
+    return gate(cycle_tests(Measurements(after, teacher=before, anchor=before, critical=critical, seed=seed), limits))
 
 
-def simulated(
-    repeats: Sequence[Evaluation], kls: Sequence[Measured], limits: Budgets, critical: frozenset[str], count: int, seed: int, lost: float = 0.0
-) -> list[Gated]:
+def simulated(repeats: Sequence[Evaluation], limits: Budgets, critical: frozenset[str], count: int, seed: int, lost: float = 0.0) -> list[Gated]:
     """`count` comparisons of two different repeats on resampled prompts; C refuses `lost` less of the harmful ones (a share, 0 … 1).
 
     Raises:
-        InputError: fewer than two repeats, or no KL between any.
+        InputError: fewer than two repeats.
     """
-    if len(repeats) < 2 or not kls:
-        raise InputError(f"a comparison needs two repeats and the KL between some, there are {len(repeats)} and {len(kls)}")
+    if len(repeats) < 2:
+        raise InputError(f"a comparison needs two repeats, there are {len(repeats)}")
     rng = random.Random(seed)
     found = []
     for number in range(count):
         one, other = rng.sample(range(len(repeats)), 2)
         before, after = resampled(repeats[one], repeats[other], rng)
-        found.append(compared(before, weakened(after, lost, rng), rng.choice(list(kls)), limits, critical, seed + number))
+        found.append(compared(before, weakened(after, lost, rng), limits, critical, seed + number))
     return found
 
 
