@@ -56,7 +56,9 @@ def main() -> None:
 
 def adapters(workspace: Workspace) -> dict[str, Path]:
     """T, W and C of the newest cycle after a wake."""
-    run = next(e.body["run"] for e in reversed(workspace.ledger.entries()) if (workspace.run_folder(e.body.get("run", "-")) / "adapter-W").is_dir())
+    run = next(
+        e.body["run"] for e in reversed(list(workspace.ledger.entries())) if (workspace.run_folder(e.body.get("run", "-")) / "adapter-W").is_dir()
+    )
     first = next(e for e in workspace.ledger.entries() if e.body.get("weights"))
     folder = workspace.run_folder(run)
     return {"T": workspace.registry.verified(first.body["weights"]), "W": folder / "adapter-W", "C": folder / "adapter-C"}

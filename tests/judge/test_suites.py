@@ -44,13 +44,13 @@ def test_dialogues_of_three_turns_are_asked_as_such() -> None:
 
 
 def test_the_judged_sample_is_the_same_each_time_and_holds_what_is_critical() -> None:
-    """Every plain and every critical harmful prompt, 150 of the rest a side; quick judges all."""
+    """Every plain prompt, look-alike and critical harmful one, 150 of the other harmful ones; quick judges all."""
     suites = shipped_suites("standard")
     shares = judged_shares(suites, CRITICAL, "standard")
     assert shares is not None
     assert judged_shares(list(reversed(suites)), CRITICAL, "standard") == shares
     assert judged_shares(suites, CRITICAL, "quick") is None
-    assert all(shares[p.id] == 1 for p in suites if p.side == "anchor" or (p.side == "harmful" and p.category in CRITICAL))
+    assert all(shares[p.id] == 1 for p in suites if p.side != "harmful" or p.category in CRITICAL)
     rest = [p for p in suites if p.side == "harmful" and p.category not in CRITICAL]
     assert sum(p.id in shares for p in rest) == JUDGED
     assert next(shares[p.id] for p in rest if p.id in shares) == pytest.approx(JUDGED / len(rest))

@@ -16,7 +16,7 @@ SHIPPED: Mapping[str, Side] = {"harmful": "harmful", "lookalike": "twin", "plain
 SIDES: Mapping[str, Side] = {"harmful": "harmful", "twin": "twin", "anchor": "anchor"}
 MIN_ROWS = 2
 JUDGED = 150
-"""Judged answers a side at the standard profile, besides those of critical categories."""
+"""Judged answers to harmful prompts at the standard profile, besides those of critical categories."""
 
 
 def shipped_suites(profile: str = "quick") -> list[Prompt]:
@@ -33,19 +33,19 @@ def shipped_suites(profile: str = "quick") -> list[Prompt]:
 def judged_shares(prompts: Sequence[Prompt], critical: frozenset[str], profile: str) -> dict[str, float] | None:
     """Which prompts are answered and judged at `standard`, by id, and the share of its stratum that was drawn; None means all.
 
-    Every plain prompt and every harmful one of a critical category; of the rest 150 a side, drawn by a digest of the id, so that all models
-    of all cycles are judged on the same ones. The probe reads every prompt.
+    Every plain prompt, every look-alike and every harmful one of a critical category; of the other harmful ones 150, drawn by a digest of the id, so
+    that all models of all cycles are judged on the same ones. The probe reads every prompt. (With 150 look-alikes, half of the gate's doubt was
+    about the others: docs/metrics.md, "Honesty".)
     """
     if profile != "standard":
         return None
-    strata: dict[tuple[str, bool], list[Prompt]] = {}
-    for p in prompts:
-        strata.setdefault((p.side, p.side == "harmful" and p.category in critical), []).append(p)
-    chosen: dict[str, float] = {}
-    for (side, always), members in strata.items():
-        count = len(members) if always or side == "anchor" else min(JUDGED, len(members))
-        chosen |= {p.id: count / len(members) for p in sorted(members, key=lambda p: digest(["judged", p.id]))[:count]}
-    return chosen
+
+    def by_lot(prompt: Prompt) -> bool:
+        return prompt.side == "harmful" and prompt.category not in critical
+
+    rest = sorted(filter(by_lot, prompts), key=lambda p: digest(["judged", p.id]))
+    sure = {p.id: 1.0 for p in prompts if not by_lot(p)}
+    return sure | {p.id: min(1.0, JUDGED / len(rest)) for p in rest[:JUDGED]}
 
 
 def load_suite(path: Path, side: Side | None = None, column: str | None = None) -> list[Prompt]:
