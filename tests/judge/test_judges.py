@@ -122,7 +122,6 @@ def test_an_ensemble_is_silent_where_its_members_disagree() -> None:
 
 def test_answers_are_sent_out_only_when_that_is_allowed() -> None:
     """A server needs `send_answers`, a model judge needs a model; the message names the key."""
-
     with pytest.raises(InputError, match=r"judge\.model is not set"):
         load_config(None, ["judge.answers=model"])
     with pytest.raises(InputError, match=r"send_answers: true"):
