@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dream_engine.dream.rehearse import Pull, RehearsalPlan, Row, Soft, batch_loss, forward_kl, pull_towards, rehearse, schedule, soften
-from dream_engine.models.hf import ChatModel, load_model
+from dream_engine.dream.rehearse import Pull, RehearsalPlan, Row, Soft, _batches, batch_loss, forward_kl, pull_towards, rehearse, schedule, soften
+from dream_engine.models.hf import ChatModel, Encoded, load_model
 from dream_engine.types import Message
 
 
@@ -109,6 +111,18 @@ def test_training_lowers_the_loss_and_leaves_the_base(model: ChatModel) -> None:
     assert done.losses[-1] < 0.8 * done.losses[0]
     assert torch.equal(base, model._model.get_base_model().model.embed_tokens.weight)
     assert done.trained_tokens < done.seen_tokens
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(2, 40), min_size=1, max_size=90), st.integers(1, 9), st.integers(1, 3), st.integers(0, 12))
+def test_each_row_is_dealt_once_an_epoch(lengths: list[int], size: int, epochs: int, most: int) -> None:
+    """Whatever the batch: no row is left out, none is dealt more often than there are epochs, and `max_steps` only cuts."""
+    made = [Row(Encoded(tuple(range(n)), 1)) for n in lengths]
+    whole = [id(row) for batch in _batches(made, RehearsalPlan(1e-3, epochs, size)) for row in batch]
+    assert sorted(whole) == sorted(id(row) for row in made for _ in range(epochs))
+    cut = list(_batches(made, RehearsalPlan(1e-3, epochs, size, max_steps=most)))
+    assert sum(map(len, cut)) == (min(len(whole), most * size) if most else len(whole))
+    assert all(1 <= len(batch) <= size for batch in cut)
 
 
 def test_schedule_warms_up_and_ends_low() -> None:

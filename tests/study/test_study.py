@@ -54,7 +54,7 @@ def test_every_arm_runs_at_matched_tokens_and_once_only(plan_file: Path, tmp_pat
     assert 300 <= found["ours@300"].trained_tokens < 360
     budget = found["ours"].trained_tokens
     dreams_only = {n: found[n].trained_tokens for n in ("experience_replay", "logit_replay", "without_twins", "without_kl", "template_only")}
-    assert all(0.95 * budget <= tokens <= 1.15 * budget + 60 for tokens in dreams_only.values()), (budget, dreams_only)
+    assert all(budget <= tokens <= 1.15 * budget + 60 for tokens in dreams_only.values()), (budget, dreams_only)
     assert found["plain"].evaluation.records == found["W"].evaluation.records
     assert found["guided"].evaluation.records != found["W"].evaluation.records
     places = list((out / "results").rglob("*.json"))

@@ -308,23 +308,20 @@ def schedule(step: int, total: int, warmup_ratio: float) -> float:
 
 
 def _batches(rows: Sequence[Row], plan: RehearsalPlan) -> Iterable[list[Row]]:
-    """Shuffled rows, grouped by length inside windows of eight batches; `max_steps` > 0 cuts."""
+    """Shuffled rows, each once an epoch, grouped by length inside windows of eight batches; `max_steps` > 0 cuts."""
     rng = random.Random(plan.seed)
     size = plan.per_device_train_batch_size * plan.gradient_accumulation_steps
-    total = math.ceil(len(rows) * plan.num_train_epochs / size)
-    total = min(total, plan.max_steps) if plan.max_steps else total
+    wanted = math.ceil(len(rows) * plan.num_train_epochs)
+    wanted = min(wanted, plan.max_steps * size) if plan.max_steps else wanted
     order: list[int] = []
-    while len(order) < total * size:
+    while len(order) < wanted:
         order += rng.sample(range(len(rows)), len(rows))
-    made = 0
-    for start in range(0, len(order), 8 * size):
+    del order[wanted:]
+    for start in range(0, wanted, 8 * size):
         window = sorted(order[start : start + 8 * size], key=lambda i: len(rows[i].encoded.ids))
         batches = [window[i : i + size] for i in range(0, len(window), size)]
         rng.shuffle(batches)
         for batch in batches:
-            if made == total:
-                return
-            made += 1
             yield [rows[i] for i in batch]
 
 
@@ -341,4 +338,4 @@ def _cross_entropy(logits: torch.Tensor, row: Row) -> torch.Tensor:
 
 def _fingerprint(rows: Sequence[Row], plan: RehearsalPlan, pull: Pull | None) -> str:
     taught = [[row.encoded.ids, row.encoded.num_prompt, row.weight, row.first_weight] for row in rows]
-    return digest(["flat", asdict(plan), taught, pull.strength if pull else None])
+    return digest(["each once", asdict(plan), taught, pull.strength if pull else None])
