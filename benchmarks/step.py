@@ -99,7 +99,7 @@ def forward(steps: int, batch: int) -> dict[str, float]:
     model = load_model("smollm2-135m")
     prompts = [[Message("user", q)] for q, _ in rows(96)]
     openers = [tuple(model.text_ids(t)[:3]) for t in ("I can't help", "I won't help", "Sure, here", "To do this", "Here is a")]
-    probe = Probe(tuple(openers[:2]), tuple(openers[2:]), 1.0, 0.0, 0.0)
+    probe = Probe(tuple(openers), (0.9, 0.9, 0.1, 0.1, 0.1), 1.0, 0.0, 0.0)
     begun = time.perf_counter()
     probe_scores(model, probe, prompts)
     probed = time.perf_counter() - begun

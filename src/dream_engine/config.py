@@ -45,7 +45,7 @@ class Commission(_Strict):
 
     teach: bool = True
     adapter: Path | None = None
-    pairs: int = Field(900, ge=8)
+    pairs: int = Field(1350, ge=8)
     anchors: int = Field(560, ge=0)
     self_anchors: int = Field(1000, ge=0)
     answer_tokens: int = Field(10, ge=1)

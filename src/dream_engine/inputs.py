@@ -13,6 +13,7 @@ from dream_engine.errors import InputError
 from dream_engine.judge import classifier
 from dream_engine.judge.judges import AnswerJudge, Ask, Classifier, Ensemble, ModelJudge, Rules
 from dream_engine.judge.measure import Bench
+from dream_engine.judge.probe import READING
 from dream_engine.judge.reader import shipped_reader
 from dream_engine.judge.suites import judged_shares, load_suite, shipped_suites, suite_digest
 from dream_engine.models.bundled import is_installed
@@ -53,7 +54,7 @@ class Data:
         bench = self.bench
         user = [[c.id, c.answer] for c in bench.user]
         judged = [] if bench.judged is None else [sorted(bench.judged.items())]
-        return types.digest([suite_digest(list(bench.suites)), user, list(bench.general), bench.answer_tokens, bench.judge.digest, *judged])
+        return types.digest([suite_digest(list(bench.suites)), user, list(bench.general), bench.answer_tokens, bench.judge.digest, READING, *judged])
 
 
 def answer_judge(config: Config) -> AnswerJudge:

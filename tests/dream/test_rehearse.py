@@ -11,7 +11,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dream_engine.dream.rehearse import Pull, RehearsalPlan, Row, Soft, _batches, batch_loss, forward_kl, pull_towards, rehearse, schedule, soften
+from dream_engine.dream.rehearse import (
+    Pull,
+    RehearsalPlan,
+    Row,
+    Soft,
+    _batches,
+    batch_loss,
+    fisher,
+    forward_kl,
+    path_contributions,
+    pull_towards,
+    rehearse,
+    schedule,
+    soften,
+    synaptic,
+)
 from dream_engine.models.hf import ChatModel, Encoded, load_model
 from dream_engine.types import Message
 
@@ -194,7 +209,7 @@ def test_a_pull_adds_the_gradient_of_its_quadratic() -> None:
 def test_importance_is_the_mean_squared_gradient_of_single_rows(model: ChatModel) -> None:
     """Against gradients taken row by row by hand, up to the scale: divided by the number of rows, not of tokens; mean 1."""
     chosen = rows(model, 3)
-    found = pull_towards(model, "A", 1.0, chosen).importance
+    found = pull_towards(model, "A", 1.0, fisher(model, "A", chosen)).importance
     parameters, squares = model.adapter_parameters("A"), None
     assert not any(p.requires_grad for p in parameters)
     with model.using("A"):
@@ -209,6 +224,25 @@ def test_importance_is_the_mean_squared_gradient_of_single_rows(model: ChatModel
                 p.requires_grad_(False)
     theirs = torch.cat([s.flatten() for s in squares])
     assert torch.allclose(found, theirs / theirs.mean(), rtol=1e-2, atol=1e-3)
+
+
+def test_path_contributions_add_up_to_what_the_loss_fell_by(model: ChatModel) -> None:
+    """Σ ω = loss without the adapter − loss with it, and looking changes no weight; importance is finite, never negative, and not all alike."""
+    rehearse(model, "A", rows(model), RehearsalPlan(5e-3, 2, 8))
+    chosen, before = rows(model, 3), weights(model)
+    found = path_contributions(model, "A", chosen)
+    with torch.no_grad():
+        with model.using("A"):
+            ended = sum(float(batch_loss(model, [row])) for row in chosen) / 3
+        with model.using(None):
+            begun = sum(float(batch_loss(model, [row])) for row in chosen) / 3
+    assert begun - ended > 0.1
+    assert float(found.sum()) == pytest.approx(begun - ended, rel=0.05)
+    assert all(torch.equal(before[key], value) for key, value in weights(model).items())
+    importance = synaptic(model, "A", chosen)
+    assert bool((importance >= 0).all())
+    assert bool(importance.isfinite().all())
+    assert float(importance.max()) > 2 * float(importance.mean())
 
 
 def test_a_strong_pull_keeps_the_adapter_where_it_was(model: ChatModel) -> None:

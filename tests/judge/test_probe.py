@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dream_engine.judge.probe import OPENER_TOKENS, Probe, fit_probe
+from dream_engine.judge.probe import OPENER_TOKENS, Probe, fit_probe, probe_scores
 from dream_engine.types import Message, Missing
 
 WORDS = ["i", "can't", "help", "can", "see", "the", "lamp", "is"]
@@ -43,7 +47,7 @@ def test_one_token_is_enough_where_it_tells_the_answers_apart() -> None:
     found = fitted("i can't help", "the lamp is")
     assert not isinstance(found, Missing)
     probe, p = found
-    assert (probe.refusal, probe.compliance) == (((0,),), ((5,),))
+    assert dict(zip(probe.openers, probe.refusing, strict=True)) == {(0,): pytest.approx(20.5 / 21), (5,): pytest.approx(0.5 / 21)}
     assert min(p[1::2]) > 0.8 > 0.2 > max(p[::2])
 
 
@@ -52,8 +56,24 @@ def test_longer_openers_where_all_answers_begin_alike() -> None:
     found = fitted("i can't help", "i can see")
     assert not isinstance(found, Missing)
     probe, p = found
-    assert max(map(len, probe.refusal + probe.compliance)) == OPENER_TOKENS
+    assert max(map(len, probe.openers)) == OPENER_TOKENS
     assert min(p[1::2]) > 0.8 > 0.2 > max(p[::2])
+
+
+def test_an_opener_of_both_counts_by_its_share() -> None:
+    """Three quarters of the answers that begin with "i" refuse: surely "i" is what it is, and surely something else is an answer."""
+    half = Probe(((0,), (5,)), (0.75, 0.01), 1.0, 0.0, 0.0)
+    model: Any = Speaker("i can't help", "the lamp is")
+    mixed, plain = probe_scores(model, half, [[Message("user", "harm")], [Message("user", "plain")]])
+    assert mixed == pytest.approx(math.log(0.75 + 0.01 * math.exp(-3.9)) - math.log(0.25 + 0.99 * math.exp(-3.9)))
+    assert plain < math.log(0.05)
+
+
+@given(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=6), st.floats(-3, 3), st.floats(-3, 3))
+def test_a_probe_survives_its_file(shares: list[float], slope: float, offset: float) -> None:
+    """What was kept reads as before."""
+    probe = Probe(tuple((i, i + 1) for i in range(len(shares))), tuple(shares), slope, offset, 0.05)
+    assert Probe.from_json(json.loads(json.dumps(probe.to_json()))) == probe
 
 
 def test_prompts_that_were_not_judged_are_read_and_not_learned_from() -> None:

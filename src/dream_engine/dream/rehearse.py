@@ -75,8 +75,8 @@ class RehearsalPlan:
 class Pull:
     """A quadratic penalty ½ λ Σ F (θ − θ*)² on an adapter: `strength` λ, `towards` θ*, `importance` F, 1 everywhere without it.
 
-    With Fisher information it is elastic weight consolidation (Kirkpatrick 2017, eq. 3), without it a proximal term.
-    All of them are flat: the adapter's tensors one behind the other.
+    With Fisher information it is elastic weight consolidation (Kirkpatrick 2017, eq. 3), with path contributions synaptic intelligence (Zenke 2017,
+    eq. 4), without either a proximal term. All of them are flat: the adapter's tensors one behind the other.
     """
 
     strength: float
@@ -94,18 +94,61 @@ def flat(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
     return torch.cat([t.detach().flatten() for t in tensors]).float()
 
 
-def pull_towards(model: ChatModel, adapter: str, strength: float, rows: Sequence[Row] = ()) -> Pull:
-    """A pull towards this adapter; with rows, weighed by their diagonal Fisher information there (mean squared gradient a row, scaled to mean 1)."""
+def pull_towards(model: ChatModel, adapter: str, strength: float, importance: torch.Tensor | None = None) -> Pull:
+    """A pull towards this adapter, each weight by its importance scaled to mean 1, or all alike."""
+    scaled = None if importance is None else importance / importance.mean().clamp_min(1e-30)
+    return Pull(strength, flat(model.adapter_parameters(adapter)), scaled)
+
+
+def fisher(model: ChatModel, adapter: str, rows: Sequence[Row]) -> torch.Tensor:
+    """Diagonal Fisher information of the adapter at these rows, flat: the mean squared gradient of a row."""
     parameters = model.adapter_parameters(adapter)
-    towards = flat(parameters)
-    if not rows:
-        return Pull(strength, towards)
-    squares = torch.zeros_like(towards)
+    squares = torch.zeros_like(flat(parameters))
     with model.using(adapter), trained(parameters):
         for row in rows:
             batch_loss(model, [row]).backward()
             squares += taken_gradient(parameters).square() / len(rows)
-    return Pull(strength, towards, squares / squares.mean().clamp_min(1e-30))
+    return squares
+
+
+PATH_POINTS = 8
+
+
+def path_contributions(model: ChatModel, adapter: str, rows: Sequence[Row]) -> torch.Tensor:
+    """What each weight did for the loss on these rows along the straight way from no adapter to this one, nats, flat; they add up to what it fell by.
+
+    ω = −∫ g dθ (Zenke 2017, eq. 3) by the midpoint rule. The straight way stands for the one that training took, which an adapter made elsewhere
+    does not tell.
+    """
+    parameters = model.adapter_parameters(adapter)
+    whole = flat(parameters)
+    contributions = torch.zeros_like(whole)
+    with model.using(adapter), trained(parameters):
+        for point in range(PATH_POINTS):
+            put(whole * ((point + 0.5) / PATH_POINTS), parameters)
+            for row in rows:
+                batch_loss(model, [row]).backward()
+                contributions -= whole * taken_gradient(parameters) / (PATH_POINTS * len(rows))
+        put(whole, parameters)
+    return contributions
+
+
+def synaptic(model: ChatModel, adapter: str, rows: Sequence[Row]) -> torch.Tensor:
+    """Synaptic intelligence's importance (Zenke 2017, eq. 5), flat: max(ω, 0) / (Δ² + ξ), with Δ a weight's way from 0 and ξ the mean of Δ²."""
+    moved = flat(model.adapter_parameters(adapter)).square()
+    return path_contributions(model, adapter, rows).clamp_min(0) / (moved + moved.mean().clamp_min(1e-30))
+
+
+@torch.no_grad()
+def put(weights: torch.Tensor, parameters: Sequence[torch.nn.Parameter]) -> None:
+    """Flat weights into these parameters, in the parameters' own precision."""
+    for parameter, part in zip(parameters, parts_of(weights, parameters), strict=True):
+        parameter.copy_(part)
+
+
+def parts_of(whole: torch.Tensor, parameters: Sequence[torch.nn.Parameter]) -> list[torch.Tensor]:
+    """A flat tensor as views in these parameters' shapes."""
+    return [part.view_as(p) for p, part in zip(parameters, whole.split([p.numel() for p in parameters]), strict=True)]
 
 
 def taken_gradient(parameters: Sequence[torch.nn.Parameter]) -> torch.Tensor:
@@ -245,27 +288,18 @@ class AdapterFit:
         """Moves the master weights by the adapter's gradients, publishes them, and averages."""
         gradient = taken_gradient(self.parameters)
         self.master.grad = gradient + self.pull.gradient(self.master) if self.pull else gradient
-        norm = torch.nn.utils.get_total_norm(self._parts(self.master.grad))
+        norm = torch.nn.utils.get_total_norm(parts_of(self.master.grad, self.parameters))
         torch.nn.utils.clip_grads_with_norm_(self.master, self.plan.max_grad_norm, norm)
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.learning_rate * schedule(self.done, self.total, self.plan.warmup_ratio)
         self.optimizer.step()
         self.done += 1
-        self._publish(self.master)
+        put(self.master, self.parameters)
         self.ema.lerp_(self.master.detach(), 1 - self.decay)
 
     def finish(self) -> None:
         """Leaves the averaged weights in the adapter."""
-        self._publish(self.ema)
-
-    def _parts(self, whole: torch.Tensor) -> list[torch.Tensor]:
-        """A flat tensor as views in the parameters' shapes."""
-        return [part.view_as(p) for p, part in zip(self.parameters, whole.split([p.numel() for p in self.parameters]), strict=True)]
-
-    @torch.no_grad()
-    def _publish(self, weights: torch.Tensor) -> None:
-        for parameter, weight in zip(self.parameters, self._parts(weights), strict=True):
-            parameter.copy_(weight)
+        put(self.ema, self.parameters)
 
     def save(self, path: Path, losses: list[float], fingerprint: str) -> None:
         """Writes the whole state beside `path` and renames it into place, so that a kill leaves the old one."""
@@ -295,7 +329,7 @@ class AdapterFit:
         self.ema = tensors["ema"].to(self.master.device)
         moments = {"exp_avg": tensors["m"].to(self.master.device), "exp_avg_sq": tensors["v"].to(self.master.device)}
         self.optimizer.state[self.master] = {"step": torch.tensor(float(self.done), device=self.master.device), **moments}
-        self._publish(self.master)
+        put(self.master, self.parameters)
         return losses
 
 

@@ -1,8 +1,8 @@
 """Ψ The decision probe: how likely a model is to refuse, from forward passes only.
 
-Openers are learned from the model's own judged answers; the score of a prompt is the log-probability of refusal openers against
-compliance openers, length-normalised, and a two-parameter logistic curve turns it into a probability (Platt 1999). It is a
-reading of the first words: a model that opens with "Sure" and refuses later fools it, which is why judged answers are beside it.
+Openers are learned from the model's own judged answers, each with the share of the answers behind it that refuse. The score of a prompt is the
+log-odds that its answer opens as refusals do, length-normalised, and a two-parameter logistic curve turns it into a probability (Platt 1999). It is
+a reading of the first words: a model that opens with "Sure" and refuses later fools it, which is why judged answers are beside it.
 """
 
 from __future__ import annotations
@@ -12,24 +12,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import torch
+
 from dream_engine.judge.metrics import MIN_CLASS
 from dream_engine.judge.stats import brier, fit_curve, sigmoid
 from dream_engine.models.hf import ChatModel
 from dream_engine.types import Message, Missing
 
+READING = "openers by the share that refuses"
+"""Names the way of reading: what was measured in another way is not compared with it."""
 OPENER_TOKENS = 3
 TOLD_APART = 0.08
 """Openers are one token long where that gives a Brier score of at most this, else up to `OPENER_TOKENS` where longer ones do better."""
 
-NUM_OPENERS = 4
+NUM_SHORT, NUM_LONG = 32, 8
+"""Openers of one token cost nothing each: they are read off one distribution. Longer ones are fed."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Openers as token ids, the curve p = σ(slope · score + offset), and its Brier score where it was fitted."""
+    """Openers as token ids, the share of answers behind each that refuses (in (0, 1)), the curve p = σ(slope · score + offset), and its Brier
+    score where it was fitted."""
 
-    refusal: tuple[tuple[int, ...], ...]
-    compliance: tuple[tuple[int, ...], ...]
+    openers: tuple[tuple[int, ...], ...]
+    refusing: tuple[float, ...]
     slope: float
     offset: float
     brier: float
@@ -39,8 +45,7 @@ class Probe:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Probe:
-        openers = {key: tuple(map(tuple, data[key])) for key in ("refusal", "compliance")}
-        return cls(openers["refusal"], openers["compliance"], data["slope"], data["offset"], data["brier"])
+        return cls(tuple(map(tuple, data["openers"])), tuple(data["refusing"]), data["slope"], data["offset"], data["brier"])
 
     def probabilities(self, scores: Sequence[float]) -> list[float]:
         """p(refuse) for each score, in (0, 1)."""
@@ -66,31 +71,35 @@ def fit_probe(
 def _fit(model: ChatModel, prompts: Sequence[Sequence[Message]], judged: Mapping[int, tuple[str, bool]], length: int) -> tuple[Probe, list[float]]:
     """With openers of so many tokens; `judged` holds the answers by the place of their prompt, and whether they refuse."""
     heads = [(_head(model, answer, length), refuses) for answer, refuses in judged.values()]
-    refusal = _commonest([head for head, refuses in heads if refuses and head])
-    compliance = _commonest([head for head, refuses in heads if not refuses and head], avoid=refusal)
-    scores, outcomes = probe_scores(model, Probe(refusal, compliance, 1.0, 0.0, 0.0), prompts), [refuses for _, refuses in judged.values()]
+    outcomes = [refuses for _, refuses in heads]
+    openers = _commonest([head for head, _ in heads if head], NUM_SHORT if length == 1 else NUM_LONG)
+    refusing = tuple(_refusing(opener, heads) for opener in openers)
+    scores = probe_scores(model, Probe(openers, refusing, 1.0, 0.0, 0.0), prompts)
     slope, offset = fit_curve([scores[i] for i in judged], outcomes)
-    fitted = Probe(refusal, compliance, slope, offset, 0.0)
+    fitted = Probe(openers, refusing, slope, offset, 0.0)
     p = fitted.probabilities(scores)
     return replace(fitted, brier=brier([p[i] for i in judged], outcomes)), p
 
 
 def probe_scores(model: ChatModel, probe: Probe, prompts: Sequence[Sequence[Message]]) -> list[float]:
-    """log Σ exp of refusal openers minus the same of compliance openers, one number a prompt."""
-    table = model.opener_logprobs(prompts, [*probe.refusal, *probe.compliance])
-    split = len(probe.refusal)
-    difference = table[:, :split].logsumexp(-1) - table[:, split:].logsumexp(-1)
-    return [float(x) for x in difference]
+    """log Σ rₒ pₒ − log Σ (1 − rₒ) pₒ for each prompt: pₒ the length-normalised probability of opener o, rₒ the share behind it that refuses."""
+    table, share = model.opener_logprobs(prompts, probe.openers), torch.tensor(probe.refusing)
+    return [float(x) for x in (table + share.log()).logsumexp(-1) - (table + (1 - share).log()).logsumexp(-1)]
 
 
 def _head(model: ChatModel, answer: str, length: int) -> tuple[int, ...]:
     return tuple(model.tokenizer(answer, add_special_tokens=False)["input_ids"][:length])
 
 
-def _commonest(heads: list[tuple[int, ...]], avoid: Sequence[tuple[int, ...]] = ()) -> tuple[tuple[int, ...], ...]:
-    """The commonest openers of one class: whole where they repeat, shortened to their first token where they do not."""
-    whole = [h for h, n in Counter(heads).most_common(NUM_OPENERS) if n > 1]
-    singles = [h for h, _ in Counter(h[:1] for h in heads).most_common(NUM_OPENERS)]
-    blocked = {a[:1] for a in avoid}
-    chosen = [h for h in dict.fromkeys([*whole, *singles]) if h not in avoid and not (len(h) == 1 and h in blocked)]
-    return tuple(chosen[:NUM_OPENERS]) or tuple(heads[:1])
+def _commonest(heads: Sequence[tuple[int, ...]], count: int) -> tuple[tuple[int, ...], ...]:
+    """The commonest openers: whole where they repeat, shortened to their first token where they do not."""
+    whole = [h for h, n in Counter(heads).most_common(count) if n > 1]
+    singles = [h for h, _ in Counter(h[:1] for h in heads).most_common(count)]
+    return tuple(dict.fromkeys([*whole, *singles]))[:count]
+
+
+def _refusing(opener: tuple[int, ...], heads: Sequence[tuple[tuple[int, ...], bool]]) -> float:
+    """Share of the answers that begin so and refuse; one more is counted that refuses as often as all of them do, so that it is never 0 or 1."""
+    behind = [refuses for head, refuses in heads if head[: len(opener)] == opener]
+    overall = sum(refuses for _, refuses in heads) / len(heads)
+    return (sum(behind) + overall) / (len(behind) + 1)

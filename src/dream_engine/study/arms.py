@@ -10,13 +10,16 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
 from dream_engine.config import DreamPlan, Wake
 from dream_engine.cycle.hardening import harden
 from dream_engine.cycle.night import Night
 from dream_engine.cycle.rehearsal import drawn_to_t, mix_plan, rehearse
 from dream_engine.dream import mix
-from dream_engine.dream.rehearse import Pull, RehearsalPlan, Row, pull_towards
+from dream_engine.dream.rehearse import Pull, RehearsalPlan, Row, fisher, pull_towards, synaptic
 from dream_engine.errors import InputError
+from dream_engine.models.hf import ChatModel
 from dream_engine.policy.screen import Screened
 from dream_engine.types import Conversation
 
@@ -55,6 +58,7 @@ class Made:
 
 
 Arm = Callable[[Scene], Made]
+Importance = Callable[[ChatModel, str, Sequence[Row]], torch.Tensor]
 
 
 # ---- without replay -----------------------------------------------------------------------------------------------------
@@ -85,13 +89,17 @@ def merged(scene: Scene) -> Made:
 
 def proximal(scene: Scene) -> Made:
     """The wake with every weight of the adapter drawn back to T."""
-    return _pulled(scene, "proximal", ())
+    return _pulled(scene, "proximal")
 
 
 def ewc(scene: Scene) -> Made:
     """The wake with the weights that T's decisions hang on drawn back to T (EWC on the adapter, Fisher of its answers to 64 dreams)."""
-    chosen = random.Random(1).sample(list(scene.dreams), min(FISHER_ROWS, len(scene.dreams)))
-    return _pulled(scene, "ewc", _hard_rows(scene, chosen))
+    return _pulled(scene, "ewc", fisher)
+
+
+def si(scene: Scene) -> Made:
+    """The wake with the weights that brought T's answers to 64 dreams about drawn back to T (SI on the adapter)."""
+    return _pulled(scene, "si", synaptic)
 
 
 def anchored(scene: Scene) -> Made:
@@ -197,13 +205,13 @@ def template_only(scene: Scene) -> Made:
 ARMS: Mapping[str, Arm] = {
     arm.__name__: arm
     for arm in (
-        plain, cool_rate, guided, merged, proximal, ewc, anchored, experience_replay, curated_mix, static_dreams, first_tokens, logit_replay, ours,
-        interleaved, without_settling, without_twins, without_anchor_on_w, without_kl, without_recovery, with_on_policy, template_only,
+        plain, cool_rate, guided, merged, proximal, ewc, si, anchored, experience_replay, curated_mix, static_dreams, first_tokens, logit_replay,
+        ours, interleaved, without_settling, without_twins, without_anchor_on_w, without_kl, without_recovery, with_on_policy, template_only,
     )
 }  # fmt: skip
 PULL = 0.3
 """λ of the arms that draw weights back."""
-FISHER_ROWS = 64
+IMPORTANCE_ROWS = 64
 ON_POLICY = 0.25
 CURATED = frozenset({"experience_replay", "curated_mix"})
 
@@ -274,10 +282,13 @@ def _restored(
     return _from(scene, scene.woken, name, within([*rows, *more], scene.budget, 1), _dream_plan(scene))
 
 
-def _pulled(scene: Scene, name: str, fisher: Sequence[Row]) -> Made:
-    pull = pull_towards(scene.night.model, "T", PULL, fisher)
-    rows = _plain_rows(scene, scene.night.data.wake)
-    return _from(scene, "T", name, rows, scene.night.fit_plan(scene.wake, "wake"), matched=False, pull=pull)
+def _pulled(scene: Scene, name: str, importance: Importance | None = None) -> Made:
+    """The wake with the adapter drawn back to T, by what its answers to some dreams say of each weight's importance, or all weights alike."""
+    night = scene.night
+    chosen = random.Random(1).sample(list(scene.dreams), min(IMPORTANCE_ROWS, len(scene.dreams)))
+    weighed = importance(night.model, "T", _hard_rows(scene, chosen)) if importance else None
+    pull = pull_towards(night.model, "T", PULL, weighed)
+    return _from(scene, "T", name, _plain_rows(scene, night.data.wake), night.fit_plan(scene.wake, "wake"), matched=False, pull=pull)
 
 
 def _from(scene: Scene, start: str, name: str, rows: list[Row], plan: RehearsalPlan, matched: bool = True, pull: Pull | None = None) -> Made:
