@@ -128,7 +128,7 @@ class DreamPlan(_Strict):
 
     when: Literal["after", "interleaved"] = "after"
 
-    pairs: int = Field(400, ge=2)
+    pairs: int = Field(600, ge=2)
     pool: int = Field(0, ge=0)
     """Pairs to score by how badly W handles them before `pairs` of them are dreamed; 0 draws evenly and scores none."""
     scope: tuple[str, ...] = ()
@@ -147,7 +147,7 @@ class DreamPlan(_Strict):
     num_train_epochs: float = Field(1.0, gt=0)
     per_device_train_batch_size: int = Field(4, ge=1)
     gradient_accumulation_steps: int = Field(1, ge=1)
-    ema_decay: float = Field(0.9, ge=0, lt=1)
+    ema_decay: float = Field(0.97, ge=0, lt=1)
     first_weight: float = Field(2.0, gt=0)
     harmful_weight: float = Field(4.0, gt=0)
     anchor_weight: float = Field(1.0, gt=0)
