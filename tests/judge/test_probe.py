@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dream_engine.judge.probe import OPENER_TOKENS, Probe, fit_probe, probe_scores
+from dream_engine.judge.probe import OPENER_TOKENS, Probe, _commonest, fit_probe, probe_scores
 from dream_engine.types import Message, Missing
 
 WORDS = ["i", "can't", "help", "can", "see", "the", "lamp", "is"]
@@ -58,6 +58,15 @@ def test_longer_openers_where_all_answers_begin_alike() -> None:
     probe, p = found
     assert max(map(len, probe.openers)) == OPENER_TOKENS
     assert min(p[1::2]) > 0.8 > 0.2 > max(p[::2])
+
+
+def test_openers_leave_room_for_varied_answers() -> None:
+    """Five refusals that repeat fill half of eight openers; the rest are first tokens of answers of which no two begin alike for long."""
+    repeated = [(0, n, n) for n in range(5) for _ in range(3)]
+    varied = [(9, n, n) for n in range(6)] + [(8, n, n) for n in range(2)]
+    found = _commonest([*repeated, *varied], 8)
+    assert sum(len(opener) == 3 for opener in found) == 4
+    assert {(0,), (8,), (9,)} <= set(found)
 
 
 def test_an_opener_of_both_counts_by_its_share() -> None:

@@ -92,8 +92,8 @@ def _head(model: ChatModel, answer: str, length: int) -> tuple[int, ...]:
 
 
 def _commonest(heads: Sequence[tuple[int, ...]], count: int) -> tuple[tuple[int, ...], ...]:
-    """The commonest openers: whole where they repeat, shortened to their first token where they do not."""
-    whole = [h for h, n in Counter(heads).most_common(count) if n > 1]
+    """The commonest openers: up to half of them whole, where they repeat, the rest first tokens, so that varied answers are heard too."""
+    whole = [h for h, n in Counter(heads).most_common(count // 2) if n > 1]
     singles = [h for h, _ in Counter(h[:1] for h in heads).most_common(count)]
     return tuple(dict.fromkeys([*whole, *singles]))[:count]
 
