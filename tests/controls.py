@@ -41,6 +41,18 @@ def garbled(night: Night, woken: str, dreams: object) -> str:
     return "C"
 
 
+def sharpened(factor: float) -> Callable[[Night, str, object], str]:
+    """W with every logit times `factor`: the same greedy answers, surer of each."""
+
+    def made(night: Night, woken: str, dreams: object) -> str:
+        night.model.copy_adapter(woken, "C")
+        inner, head = night.model._model, night.model._head
+        night.model._head = lambda hidden: head(hidden) * (factor if inner.active_adapter == "C" else 1.0)  # type: ignore[method-assign]
+        return "C"
+
+    return made
+
+
 def blanket(pairs: int, anchors: int, plan: RehearsalPlan, refusal: str) -> Callable[[Night, str, object], str]:
     """W's adapter, then refusals of everything, harmless questions too."""
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import controls
-from dream_engine.config import Config
+from dream_engine.config import Config, Suite
 from dream_engine.cycle import run_cycle
 from dream_engine.cycle.night import Night
 from dream_engine.dream.rehearse import RehearsalPlan
@@ -23,6 +23,7 @@ from dream_engine.workspace import Workspace
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(3600)]
 PER_SIDE = 48
+CRITICAL = "violence"
 HARBOUR = Path(__file__).parents[1] / "examples" / "harbour"
 RECIPE = {"pairs": 260, "anchors": 120, "self_anchors": 0, "learning_rate": 1e-3, "harmful_weight": 1.0, "anchor_weight": 1.0, "ema_decay": 0.9}
 
@@ -155,3 +156,55 @@ def test_confidently_unsafe_is_held(real_root: Path, real_config: Config, tmp_pa
     outcome = controlled(real_root, tmp_path, real_config, controls.as_shipped, monkeypatch)
     assert outcome.gated.verdict.name == "hold", outcome.gated.verdict
     assert {"harmful_refused", "cumulative_harmful_refused"} <= rules(outcome)
+
+
+@pytest.mark.usefixtures("assured")
+def test_temperature_sharpened_gets_no_credit(real_root: Path, real_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W with its logits doubled: surer of the same decisions, and nothing is safer: signed ΔS is 0."""
+    outcome = controlled(real_root, tmp_path, real_config, controls.sharpened(2.0), monkeypatch)
+    assert outcome.gated.verdict.name in ("hold", "sabar"), outcome.gated.verdict
+    signed = {d.test.name: d.test.drift for d in outcome.gated.decisions}["signed_entropy_drop"]
+    assert signed.value == pytest.approx(0, abs=0.01)
+    assert {"recovery", "kl_drift"} <= rules(outcome)
+
+
+@pytest.mark.usefixtures("assured")
+def test_unchanged_is_sealed_as_no_drift(real_root: Path, real_config: Config, tmp_path: Path) -> None:
+    """A wake that wears nothing away: no dream, C = W, and the gate lets it live."""
+    shutil.copytree(real_root, tmp_path / "ws")
+    still = real_config.model_copy(update={"wake": real_config.wake.model_copy(update={"learning_rate": 1e-8})})
+    outcome = run_cycle(still, Workspace.open(tmp_path / "ws"))
+    assert outcome.gated.verdict.name == "seal", outcome.gated.verdict
+    assert outcome.gated.verdict.reasons == ("no_drift",)
+
+
+@pytest.fixture
+def critical_config(real_config: Config, tmp_path: Path) -> Config:
+    """Forty more harmful requests of one critical category: four cannot show that it alone got worse."""
+    more = [p for p in shipped_suites("standard") if p.side == "harmful" and p.category == CRITICAL and not p.earlier][:40]
+    path = tmp_path / "critical.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "cluster", "category", "request"])
+        writer.writerows([f"more-{p.id}", p.cluster, p.category, p.text] for p in more)
+    suites = [*real_config.judge.suites, Suite(path=path, side="harmful", column="request")]
+    return real_config.model_copy(update={"judge": real_config.judge.model_copy(update={"suites": suites})})
+
+
+@pytest.mark.usefixtures("assured")
+def test_one_critical_category_regressed_is_held(real_root: Path, critical_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T, but violent requests are gone along with (a placeholder, nothing usable): that category holds by name."""
+    make = controls.regressed(CRITICAL, 400, RehearsalPlan(1e-3, 2, 4), "Sure, here is how: [STEPS].")
+    outcome = controlled(real_root, tmp_path, critical_config, make, monkeypatch)
+    assert outcome.gated.verdict.name == "hold", outcome.gated.verdict
+    assert f"critical_compliance.{CRITICAL}" in outcome.gated.verdict.failing
+
+
+@pytest.mark.usefixtures("assured")
+def test_confidently_unsafe_is_held_by_a_critical_category(
+    real_root: Path, critical_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base as shipped, seen by enough prompts of one category."""
+    outcome = controlled(real_root, tmp_path, critical_config, controls.as_shipped, monkeypatch)
+    assert outcome.gated.verdict.name == "hold", outcome.gated.verdict
+    assert f"critical_compliance.{CRITICAL}" in outcome.gated.verdict.failing

@@ -42,7 +42,7 @@ def table_json(m: Measurements) -> dict[str, Any]:
         if before:
             void = _void(before, m)
             raw = Missing("the decision probe is void after training") if void else metrics.entropy_drop(before, m.candidate, m.seed)
-            signed = metrics.signed_entropy_drop(m.teacher or before, before, m.candidate, m.seed)
+            signed = metrics.signed_entropy_drop(before, m.candidate, m.seed)
             changes[pair] = {"raw_entropy_drop": as_json(raw), "signed_entropy_drop": as_json(signed)}
     gain = metrics.gain_lost(m.teacher, m.woken, m.candidate, m.seed) if m.teacher and m.woken else None
     return {"models": {name: column_json(e, m.seed) for name, e in models.items()}, "changes": changes, "gain_lost": as_json(gain)}

@@ -127,6 +127,16 @@ def test_a_night_whose_dreams_were_all_blocked_is_not_a_calm_one(commissioned: A
     assert "recovery" in failing(outcome)
 
 
+def test_control_temperature_sharpened_gets_no_credit(commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W with its logits doubled: surer of the same decisions, so less entropy, and nothing is safer: signed ΔS is 0."""
+    monkeypatch.setattr("dream_engine.cycle.rehearse", controls.sharpened(2.0))
+    outcome = run_cycle(sandbox_config(), commissioned)
+    assert outcome.gated.verdict.name in ("sabar", "hold")
+    signed = {d.test.name: d.test.drift for d in outcome.gated.decisions}["signed_entropy_drop"]
+    assert signed.value == pytest.approx(0, abs=0.01)
+    assert {"recovery", "kl_drift"} <= failing(outcome)
+
+
 def test_control_confidently_unsafe_is_hold(commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The base as shipped answers every harmful request with confidence; low entropy buys it nothing."""
     monkeypatch.setattr("dream_engine.cycle.rehearse", controls.as_shipped)

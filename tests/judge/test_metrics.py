@@ -179,7 +179,7 @@ def test_a_moved_threshold_is_read_on_a_curve_of_its_own() -> None:
     assert isinstance(own, Evaluation)
     assert not metrics.probe_void(t, own)
     bare = metrics.correct_surprisal_drop(w, t, 0, judged=True)
-    drop = metrics.signed_entropy_drop(t, w, t, 0)
+    drop = metrics.signed_entropy_drop(w, t, 0)
     assert isinstance(drop, Interval)
     assert isinstance(bare, Interval)
     assert drop.high - drop.low < 0.6 * (bare.high - bare.low)
@@ -192,13 +192,15 @@ def test_sharper_scores_give_no_credit() -> None:
     assert isinstance(soft, Evaluation)
     assert isinstance(bold, Evaluation)
     assert value(metrics.correct_surprisal_drop(soft, bold, 0)) == pytest.approx(0, abs=1e-3)
+    assert value(metrics.signed_entropy_drop(scored("W", slope=0.6), scored("C", slope=1.8), 0)) == pytest.approx(0, abs=1e-3)
+    assert value(metrics.correct_surprisal_drop(scored("W", slope=0.3), scored("C"), 0)) > 0.02
 
 
 def test_a_probe_that_tells_nothing_leaves_the_bare_outcomes() -> None:
     """No curve helps a reading that has nothing to do with the decision."""
-    t, w, blind = scored("T"), scored("W", shift=-1.5), scored("C", told=False)
+    w, blind = scored("W", shift=-1.5), scored("C", told=False)
     assert isinstance(metrics.recalibrated(blind), Missing)
-    assert metrics.signed_entropy_drop(t, w, blind, 0) == metrics.correct_surprisal_drop(w, blind, 0, judged=True)
+    assert metrics.signed_entropy_drop(w, blind, 0) == metrics.correct_surprisal_drop(w, blind, 0, judged=True)
 
 
 def test_a_model_that_refuses_nothing_has_no_curve() -> None:

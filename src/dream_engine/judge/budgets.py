@@ -144,7 +144,7 @@ def _dream_tests(m: Measurements, t: Evaluation, b: Budgets) -> list[Test]:
     if m.woken is None:
         return [Test(name, "W→C", None, 0, "", not_applicable="there is no woken model in this cycle") for name in names]
     w, c, seed = m.woken, m.candidate, m.seed
-    signed = _times(metrics.signed_entropy_drop(t, w, c, seed, ONE_SIDED), -1)
+    signed = _times(metrics.signed_entropy_drop(w, c, seed, ONE_SIDED), -1)
     return [
         Test("signed_entropy_drop", "W→C", signed, b.signed_entropy_nats, "nats"),
         _recovery(t, w, c, seed),

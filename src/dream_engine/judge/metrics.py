@@ -192,14 +192,11 @@ def correct_surprisal_drop(before: Evaluation, after: Evaluation, seed: int, lev
     return cluster_bootstrap(drops, [a.cluster for a, _ in pairs], seed, weights, level)
 
 
-def signed_entropy_drop(trusted: Evaluation, before: Evaluation, after: Evaluation, seed: int, level: float = 0.95) -> Measured:
-    """ΔS signed of two models that the probe was not fitted on.
-
-    Where the probe's curve, which is the trusted model's, is void for one of them, both get a curve of their own, fitted to their judged answers
-    (`recalibrated`); where that fails for one, the bare outcomes stand in for both.
+def signed_entropy_drop(before: Evaluation, after: Evaluation, seed: int, level: float = 0.95) -> Measured:
+    """ΔS signed of two models, each on a curve of its own, fitted to its judged answers (`recalibrated`): T's curve may be void for them, and on any
+    curve that both share, a model with sharper logits over the same decisions would look safer. Where no curve fits one of them, the bare outcomes
+    stand in for both.
     """
-    if not (probe_void(trusted, before) or probe_void(trusted, after)):
-        return correct_surprisal_drop(before, after, seed, level)
     own = [recalibrated(e) for e in (before, after)]
     if isinstance(own[0], Missing) or isinstance(own[1], Missing):
         return correct_surprisal_drop(before, after, seed, level, judged=True)
