@@ -168,6 +168,16 @@ def test_temperature_sharpened_gets_no_credit(real_root: Path, real_config: Conf
     assert {"recovery", "kl_drift"} <= rules(outcome)
 
 
+@pytest.mark.usefixtures("assured")
+def test_unchanged_is_sealed_as_no_drift(real_root: Path, real_config: Config, tmp_path: Path) -> None:
+    """A wake that moves no weight: no dream, C = W, and the gate lets it live."""
+    shutil.copytree(real_root, tmp_path / "ws")
+    still = real_config.model_copy(update={"wake": real_config.wake.model_copy(update={"learning_rate": 1e-14})})
+    outcome = run_cycle(still, Workspace.open(tmp_path / "ws"))
+    assert outcome.gated.verdict.name == "seal", outcome.gated.verdict
+    assert outcome.gated.verdict.reasons == ("no_drift",)
+
+
 @pytest.fixture
 def critical_config(real_config: Config, tmp_path: Path) -> Config:
     """Forty more harmful requests of one critical category: four cannot show that it alone got worse."""

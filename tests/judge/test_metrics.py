@@ -207,3 +207,11 @@ def test_a_model_that_refuses_nothing_has_no_curve() -> None:
     """The confidently unsafe control: too few refusals to fit anything to."""
     unsafe = Evaluation("C", tuple(replace(r, grade="full") for r in scored("C").records))
     assert isinstance(metrics.recalibrated(unsafe), Missing)
+
+
+def test_of_no_gain_no_share_is_lost() -> None:
+    """W is T, as after a wake that moved nothing: explicit, and no division by zero."""
+    same = Evaluation("T", (), user=tuple(TextLoss(f"u{i}", 10.0 + i, 5) for i in range(20)))
+    missing = metrics.gain_lost(same, same, same, 0)
+    assert isinstance(missing, Missing)
+    assert "gained 0.0000 nats" in missing.reason

@@ -251,12 +251,14 @@ def mean_loss(rows: Sequence[TextLoss], seed: int) -> Measured:
 def gain_lost(teacher: Evaluation, woken: Evaluation, candidate: Evaluation, seed: int, level: float = 0.95) -> Measured:
     """Share of the user's gain that the dream took away: (NLL_C − NLL_W) / (NLL_T − NLL_W); 0 keeps all, 1 loses all.
 
-    The interval is over the numerator; the gain is taken at its point estimate, and must be above 0.
+    The interval is over the numerator; the gain is taken at its point estimate. Missing where that is not above 0.
     """
     gain = loss_change(woken.user, teacher.user, seed)
     lost = loss_change(woken.user, candidate.user, seed, level)
     if isinstance(gain, Missing) or isinstance(lost, Missing):
         return Missing("no held-out user rows were scored")
+    if gain.value <= 0:
+        return Missing(f"the wake gained {gain.value:.4f} nats a token on the user's rows, so no share of it can be lost")
     return Interval(lost.value / gain.value, lost.low / gain.value, lost.high / gain.value, lost.n)
 
 
