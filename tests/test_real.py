@@ -170,7 +170,7 @@ def test_temperature_sharpened_gets_no_credit(real_root: Path, real_config: Conf
 
 @pytest.mark.usefixtures("assured")
 def test_unchanged_passes_every_test(real_root: Path, real_config: Config, tmp_path: Path) -> None:
-    """A wake that moves no weight: no dream, C = W, every test passes. (This T was promoted without a signature, so its settings still wait for one.)"""
+    """A wake that moves no weight: no dream, C = W, every test passes. (This T was promoted unsigned, so its settings wait for a person.)"""
     shutil.copytree(real_root, tmp_path / "ws")
     still = real_config.model_copy(update={"wake": real_config.wake.model_copy(update={"learning_rate": 1e-14})})
     outcome = run_cycle(still, Workspace.open(tmp_path / "ws"))
