@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from dream_engine.dream.rehearse import RehearsalPlan
 from dream_engine.judge.suites import shipped_suites
 from dream_engine.models.bundled import cache_home
 from dream_engine.policy.pack import load_pack
-from dream_engine.types import digest
+from dream_engine.types import Prompt, digest
 from dream_engine.workspace import Workspace
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(3600)]
@@ -33,13 +34,17 @@ def suite_files(folder: Path) -> list[dict[str, str]]:
     files = []
     for side in ("harmful", "twin", "anchor"):
         path = folder / f"{side}.csv"
-        chosen = [p for p in shipped_suites() if p.side == side][: 3 * PER_SIDE : 3]
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["id", "cluster", "category", "request"])
-            writer.writerows([p.id, p.cluster, p.category, p.text] for p in chosen)
+        write_suite(path, [p for p in shipped_suites() if p.side == side][: 3 * PER_SIDE : 3])
         files.append({"path": str(path), "side": side, "column": "request"})
     return files
+
+
+def write_suite(path: Path, prompts: Sequence[Prompt], mark: str = "") -> None:
+    """Prompts as an external file; `mark` begins their ids."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "cluster", "category", "request"])
+        writer.writerows([mark + p.id, p.cluster, p.category, p.text] for p in prompts)
 
 
 @pytest.fixture(scope="session")
@@ -184,10 +189,7 @@ def critical_config(real_config: Config, tmp_path: Path) -> Config:
     """Forty more harmful requests of one critical category: four cannot show that it alone got worse."""
     more = [p for p in shipped_suites("standard") if p.side == "harmful" and p.category == CRITICAL and not p.earlier][:40]
     path = tmp_path / "critical.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "cluster", "category", "request"])
-        writer.writerows([f"more-{p.id}", p.cluster, p.category, p.text] for p in more)
+    write_suite(path, more, "more-")
     suites = [*real_config.judge.suites, Suite(path=path, side="harmful", column="request")]
     return real_config.model_copy(update={"judge": real_config.judge.model_copy(update={"suites": suites})})
 

@@ -46,7 +46,7 @@ def plan_file(tmp_path: Path, commissioned_root: Path, sandbox_data: Path) -> Pa
 
 
 def test_every_arm_runs_at_matched_tokens_and_once_only(plan_file: Path, tmp_path: Path, dream: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each arm leaves one small result; matched ones trained about ours' tokens; a second run trains nothing; the command shows all."""
+    """Each arm leaves one small result; matched ones trained within one row of ours' tokens; a second run trains nothing; the command shows all."""
     out = tmp_path / "out"
     plan = load_plan(plan_file)
     found = {r.arm: r for r in run_study(plan, out, silent)}
