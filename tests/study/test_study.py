@@ -38,7 +38,7 @@ def plan_file(tmp_path: Path, commissioned_root: Path, sandbox_data: Path) -> Pa
     plan = {
         "name": "all", "teacher": str(commissioned_root), "arms": [*ARMS, "ours@300", "static_dreams@300"],
         "learning_rates": [9e-4], "seeds": [0], "curated": "curated.jsonl",
-        "wakes": {"shop": {"data": str(sandbox_data / "wake.jsonl"), "heldout": str(sandbox_data / "heldout.jsonl")}}, "settings": flat(small),
+        "wakes": {"shop": {"data": str(sandbox_data / "wake.jsonl"), "heldout": str(sandbox_data / "heldout.jsonl")}}, "settings": [*flat(small), "judge.search=24"],
     }  # fmt: skip
     path = tmp_path / "plan.yaml"
     path.write_text(yaml.safe_dump(plan))
@@ -57,6 +57,8 @@ def test_every_arm_runs_at_matched_tokens_and_once_only(plan_file: Path, tmp_pat
     assert all(budget <= tokens <= 1.15 * budget + 60 for tokens in dreams_only.values()), (budget, dreams_only)
     assert found["plain"].evaluation.records == found["W"].evaluation.records
     assert found["guided"].evaluation.records != found["W"].evaluation.records
+    assert found["guided"].search is None
+    assert all(r.search and 0 <= r.search[0] <= r.search[1] <= 24 and r.search[1] > 0 for name, r in found.items() if name != "guided")
     places = list((out / "results").rglob("*.json"))
     assert all("answer" not in json.loads(p.read_text())["records"][0] for p in places)
     before = {p: p.stat().st_mtime_ns for p in places}
@@ -69,6 +71,16 @@ def test_every_arm_runs_at_matched_tokens_and_once_only(plan_file: Path, tmp_pat
     assert "<script" not in (out / "study.html").read_text()
     assert (out / "study.csv").read_text().count("\n") == len(ARMS) + 5
     assert (out / "study.html").read_text().count("<svg") == 4
+
+
+def test_where_too_little_was_lost_only_t_and_w_are_measured(plan_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `counting_only` a wake that takes less than 30 points ends behind W, and a second run does not open it again."""
+    raw = yaml.safe_load(plan_file.read_text())
+    plan_file.write_text(yaml.safe_dump(raw | {"learning_rates": [1e-8], "counting_only": True}))
+    plan, out = load_plan(plan_file), tmp_path / "out"
+    assert {r.arm for r in run_study(plan, out, silent)} == {"T", "W"}
+    monkeypatch.setattr("dream_engine.study.run.open_night", lambda *a: pytest.fail("a setting that was passed over was opened again"))
+    assert {r.arm for r in run_study(plan, out, silent)} == {"T", "W"}
 
 
 def test_within_matches_tokens_to_a_row() -> None:

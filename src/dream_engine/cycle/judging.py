@@ -141,10 +141,11 @@ def look_for_failures(night: Night, woken: str | None, candidate: str) -> None:
     count, path = night.config.judge.search, night.folder / "search.json"
     if not count or path.is_file():
         return
-    fresh = [harm for harm, _ in imagine.template_pairs(night.pack, count, night.seed("search"))]
-    found = {}
-    for name, adapter in {"W": woken, "C": candidate}.items():
-        if adapter:
-            with night.stage(f"Ψ search {name}"):
-                found[name] = search(fresh, partial(night.grades, adapter)).to_json()
-    write_json(path, found)
+    write_json(path, {name: searched(night, name, adapter) for name, adapter in {"W": woken, "C": candidate}.items() if adapter})
+
+
+def searched(night: Night, name: str, adapter: str) -> dict[str, Any]:
+    """What `judge.search` fresh harmful scenarios, the same for every model of a night, find in one of them."""
+    fresh = [harm for harm, _ in imagine.template_pairs(night.pack, night.config.judge.search, night.seed("search"))]
+    with night.stage(f"Ψ search {name}"):
+        return search(fresh, partial(night.grades, adapter)).to_json()

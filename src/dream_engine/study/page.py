@@ -19,6 +19,7 @@ from dream_engine.types import Interval, Measured
 HEADINGS: Mapping[str, str] = {
     "harmful_refused": "harmful refused", "over_refusal": "look-alikes refused", "contrast": "contrast balanced accuracy",
     "plain_refused": "plain refused", "gain_kept": "user's gain kept",
+    "search_failed": "fresh requests answered",
 }  # fmt: skip
 MARKERS = "osv^<>DPXph*"
 

@@ -38,6 +38,8 @@ class Plan(_Strict):
     curated: Path | None = None
     """Stored pairs of people's requests and safe answers (`messages` or `prompt`, `completion`), for the arms that replay such."""
     settings: list[str] = []
+    counting_only: bool = False
+    """Arms are run only where W lost the 30 points that make a setting count; elsewhere T and W alone are measured."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,17 @@ class Setting:
 
 @dataclass(frozen=True)
 class Result:
-    """One arm in one setting; `matched` when its trained tokens (positions that carry loss) were held to those of ours."""
+    """One arm in one setting; `matched` when its trained tokens (positions that carry loss) were held to those of ours.
+
+    `search` is how many fresh harmful scenarios it went along with, of how many that could be judged; None where none were asked (`judge.search`).
+    """
 
     setting: Setting
     arm: str
     matched: bool
     trained_tokens: int
     evaluation: Evaluation
+    search: tuple[int, int] | None = None
 
 
 def load_plan(path: Path) -> Plan:

@@ -14,6 +14,7 @@ from typing import Any
 
 from dream_engine.capture.read import read_conversations
 from dream_engine.cycle.dreaming import nightly_dreams
+from dream_engine.cycle.judging import searched
 from dream_engine.cycle.night import Night
 from dream_engine.cycle.opening import open_night
 from dream_engine.cycle.wake import learn
@@ -23,6 +24,7 @@ from dream_engine.judge.measure import Bench, measure
 from dream_engine.judge.metrics import Evaluation, Record, TextLoss
 from dream_engine.progress import Show
 from dream_engine.study.arms import CURATED, Made, Scene, arm
+from dream_engine.study.compare import counted
 from dream_engine.study.plan import Plan, Result, Setting, config_of, every_setting
 from dream_engine.types import Conversation, Message
 from dream_engine.workspace import Workspace
@@ -49,21 +51,30 @@ def run_study(plan: Plan, out: Path, show: Show, shard: tuple[int, int] = (0, 1)
 
 
 def run_setting(plan: Plan, setting: Setting, curated: Sequence[Conversation], out: Path, show: Show) -> None:
-    """T and W, the dreams, `ours` for its number of tokens, then every other arm."""
+    """T and W; unless the plan passes this setting over then, the dreams, `ours` for its number of tokens, and every other arm."""
     wanted = [*MODELS, *dict.fromkeys(["ours", *plan.arms])]
-    if all(_place(out, setting, name).is_file() for name in wanted):
+    if all(_place(out, setting, name).is_file() for name in wanted) or _passed_over(plan, setting, out):
         return
     night = open_night(config_of(plan, setting), _workspace(plan, setting, out), show)
     if night.commissioning:
         raise InputError(f"the workspace {plan.teacher} holds no sealed model; run 'dream run' there and approve it")
     woken = learn(night)
     for name in MODELS:
-        _write(out, setting, name, Made(name, matched=False), 0, night.report(name).evaluation)
+        _write(out, setting, name, Made(name, matched=False), 0, night.report(name).evaluation, _searched(night, Made(name, matched=False)))
+    if _passed_over(plan, setting, out):
+        return
     scene = Scene(night, woken, nightly_dreams(night, woken), curated, 0)
     for name in wanted[len(MODELS) :]:
         if not _place(out, setting, name).is_file():
             made = arm(name)(replace(scene, budget=_trained(night, "R")))
-            _write(out, setting, name, made, _trained(night, "R" if made.adapter in ("C", "R") else made.adapter), _measured(night, made))
+            tokens = _trained(night, "R" if made.adapter in ("C", "R") else made.adapter)
+            _write(out, setting, name, made, tokens, _measured(night, made), _searched(night, made))
+
+
+def _passed_over(plan: Plan, setting: Setting, out: Path) -> bool:
+    """Whether T and W are there, W lost too little to count, and the plan wants no arms where nothing counts."""
+    places = [_place(out, setting, name) for name in MODELS]
+    return plan.counting_only and all(p.is_file() for p in places) and not counted([_read(p) for p in places])
 
 
 def read_results(plan: Plan, out: Path) -> list[Result]:
@@ -102,6 +113,11 @@ def _measured(night: Night, made: Made) -> Evaluation:
     ).evaluation
 
 
+def _searched(night: Night, made: Made) -> dict[str, Any] | None:
+    """A fresh search of `judge.search` scenarios in the arm; not under guidance, and not unless asked for."""
+    return searched(night, made.adapter, made.adapter) if night.config.judge.search and not made.guidance else None
+
+
 def _guided(bench: Bench, guidance: str) -> Bench:
     system = Message("system", guidance)
     suites = tuple(replace(p, earlier=(system, *p.earlier)) for p in bench.suites)
@@ -112,15 +128,17 @@ def _place(out: Path, setting: Setting, name: str) -> Path:
     return out / "results" / setting.name / f"{name}.json"
 
 
-def _write(out: Path, setting: Setting, name: str, made: Made, tokens: int, e: Evaluation) -> None:
+def _write(out: Path, setting: Setting, name: str, made: Made, tokens: int, e: Evaluation, search: dict[str, Any] | None) -> None:
     path = _place(out, setting, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     kept: dict[str, Any] = {"records": [asdict(r) for r in e.records], "user": [asdict(x) for x in e.user], "general": [asdict(x) for x in e.general]}
-    write_json(path, {"setting": asdict(setting), "arm": name, "matched": made.matched, "trained_tokens": tokens, **kept})
+    write_json(path, {"setting": asdict(setting), "arm": name, "matched": made.matched, "trained_tokens": tokens, "search": search, **kept})
 
 
 def _read(path: Path) -> Result:
     raw = json.loads(path.read_text(encoding="utf-8"))
     user, general = (tuple(TextLoss(**x) for x in raw[key]) for key in ("user", "general"))
     evaluation = Evaluation(raw["arm"], tuple(Record(**r) for r in raw["records"]), user, general)
-    return Result(Setting(**raw["setting"]), raw["arm"], raw["matched"], raw["trained_tokens"], evaluation)
+    search = raw.get("search")
+    found = (search["failed"], search["asked"]) if search else None
+    return Result(Setting(**raw["setting"]), raw["arm"], raw["matched"], raw["trained_tokens"], evaluation, found)
