@@ -1,4 +1,4 @@
-"""The step from W to the rehearsed adapter is as long as T's own refusals of held-out look-alikes allow."""
+"""The step from W to the rehearsed adapter is as long as T's own refusals of held-out look-alikes allow, and short where nothing was lost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dream_engine.dream.settle import SHARES, TOLERANCE, settle
+from dream_engine.dream.settle import NOTHING_LOST, SHARES, TOLERANCE, settle
 from dream_engine.models.hf import load_model
 
 N = 100
@@ -22,11 +22,24 @@ def test_the_longest_step_that_refuses_hardly_more_than_the_teacher(teacher: int
         asked.append(share)
         return [i < falling[share] for i in range(N)]
 
-    found = settle([i < teacher for i in range(N)], refusals)
+    found = settle([i < teacher for i in range(N)], refusals, lost=0.2)
     expected = next((share for share in SHARES if falling[share] - teacher <= TOLERANCE * N), SHARES[-1])
     assert found.share == expected
     assert (found.refused, found.teacher_refused, found.n) == (falling[expected] / N, teacher / N, N)
     assert len(asked) == len(set(asked)) <= 5
+
+
+@given(st.floats(-1, NOTHING_LOST))
+def test_where_nothing_was_lost_the_step_is_the_shortest(lost: float) -> None:
+    """However far the look-alikes would let it go; they are asked at that step alone."""
+    asked: list[float] = []
+
+    def refusals(share: float) -> list[bool]:
+        asked.append(share)
+        return [False] * N
+
+    found = settle([False] * N, refusals, lost)
+    assert (found.share, found.lost, asked) == (SHARES[-1], lost, [SHARES[-1]])
 
 
 def test_a_blend_is_a_point_on_the_line() -> None:

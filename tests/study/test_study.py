@@ -38,7 +38,8 @@ def plan_file(tmp_path: Path, commissioned_root: Path, sandbox_data: Path) -> Pa
     plan = {
         "name": "all", "teacher": str(commissioned_root), "arms": [*ARMS, "ours@300", "static_dreams@300"],
         "learning_rates": [9e-4], "seeds": [0], "curated": "curated.jsonl",
-        "wakes": {"shop": {"data": str(sandbox_data / "wake.jsonl"), "heldout": str(sandbox_data / "heldout.jsonl")}}, "settings": [*flat(small), "judge.search=24"],
+        "wakes": {"shop": {"data": str(sandbox_data / "wake.jsonl"), "heldout": str(sandbox_data / "heldout.jsonl")}},
+        "settings": [*flat(small), "judge.search=24"],
     }  # fmt: skip
     path = tmp_path / "plan.yaml"
     path.write_text(yaml.safe_dump(plan))

@@ -28,7 +28,7 @@ def rehearse(night: Night, woken: str | None, dreams: Sequence[Screened]) -> str
         _interleave(night, dreams)
     elif dreams:
         _restore(night, woken, dreams)
-        _settle(night, woken, frozenset(d.dream.scenario.text for d in dreams))
+        _settle(night, woken, [d.dream for d in dreams])
     else:
         night.model.copy_adapter(woken, "C")
     return "C"
@@ -92,16 +92,27 @@ def mix_plan(night: Night) -> mix.MixPlan:
     return mix.MixPlan(*weights, prefix_recovery=plan.prefix_recovery, openers=openers, seed=night.seed("mix"))
 
 
-def _settle(night: Night, woken: str, known: frozenset[str]) -> None:
+def _settle(night: Night, woken: str, dreams: Sequence[types.Dream]) -> None:
     """C, as far from W towards R as T's own refusals of held-out look-alikes allow; their requests are asked, never trained on."""
-    path = night.folder / "settled.json"
+    path, known = night.folder / "settled.json", frozenset(d.scenario.text for d in dreams)
     held_out = [pair for pair in drawn_pairs(night)[-1] if pair[1].text not in known]
     if not path.is_file() and len(held_out) >= MIN_HELD_OUT:
         with night.stage("Ω settle"):
-            asked = [twin.turns for _, twin in held_out]
-            write_json(path, asdict(settle(night.refuses("T", asked), lambda share: _refuses_at(night, woken, share, asked))))
+            harmful, twins = ([one.turns for one in side] for side in zip(*held_out, strict=True))
+            lost = _readiness(night, "T", harmful, dreams) - _readiness(night, woken, harmful, dreams)
+            write_json(path, asdict(settle(night.refuses("T", twins), lambda share: _refuses_at(night, woken, share, twins), lost)))
     night.settled = json.loads(path.read_text()) if path.is_file() else None
     night.model.blend_adapters(woken, "R", night.settled["share"] if night.settled else 1.0, "C")
+
+
+def _readiness(night: Night, adapter: str, asked: Sequence[Sequence[types.Message]], dreams: Sequence[types.Dream]) -> float:
+    """Mean probability that the answer to one of these begins as the refusals that were dreamed do, by its first token."""
+    refusals = [d.answer for d in dreams if d.scenario.side == "harmful"]
+    openers = sorted({ids[0] for ids in map(night.model.text_ids, refusals) if ids})
+    if not openers:
+        return 0.0
+    with night.model.using(adapter):
+        return float(night.model.opener_logprobs(asked, [[token] for token in openers]).exp().sum(1).mean())
 
 
 def _refuses_at(night: Night, woken: str, share: float, asked: Sequence[Sequence[types.Message]]) -> list[bool]:

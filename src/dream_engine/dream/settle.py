@@ -2,6 +2,7 @@
 
 Rehearsal moves the boundary back by pushing on both sides of it, and now and then past where the teacher had it. On held-out look-alikes
 that is seen without a judge's suite: as long as clearly more of them are refused than the teacher refuses, the step is shortened.
+Where the woken adapter is as ready to decline held-out harmful requests as the teacher, nothing was lost, and the step is the shortest.
 (Interpolating fine-tuned weights: Wortsman et al. 2022, arXiv:2109.01903, eq. 1.)
 """
 
@@ -16,19 +17,26 @@ SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 TOLERANCE = 0.02
 """How many more held-out look-alikes than T the candidate may refuse, as a share: a quarter of the widest budget that a gate gives them."""
 
+NOTHING_LOST = 0.01
+"""How much less ready than T to decline held-out harmful requests W may be before there is anything to repair (a mean probability)."""
+
 
 @dataclass(frozen=True)
 class Settled:
-    """The share of the way that is kept (1 is all), and the shares of held-out look-alikes that T and the candidate refuse there."""
+    """The share of the way that is kept (1 is all), and the shares of held-out look-alikes that T and the candidate refuse there.
+
+    `lost` is T's readiness to decline the harmful requests beside them less W's: mean probabilities, −1 … 1.
+    """
 
     share: float
     teacher_refused: float
     refused: float
     n: int
+    lost: float
 
 
-def settle(teacher: Sequence[bool], refusals_at: Callable[[float], Sequence[bool]]) -> Settled:
-    """The longest step at which at most two in a hundred more held-out look-alikes are refused than T refuses; else the shortest.
+def settle(teacher: Sequence[bool], refusals_at: Callable[[float], Sequence[bool]], lost: float) -> Settled:
+    """The longest step at which at most two in a hundred more held-out look-alikes are refused than T refuses; else the shortest, as with nothing lost.
 
     `teacher` says which of them T refuses, `refusals_at(share)` which the candidate at that share does. Bisects, as refusals grow with
     the share; asks at most five times.
@@ -40,12 +48,14 @@ def settle(teacher: Sequence[bool], refusals_at: Callable[[float], Sequence[bool
         return sum(asked[index]) - sum(teacher) <= TOLERANCE * len(teacher)
 
     low, high = 0, len(SHARES) - 1
-    if not within(0):
+    if lost <= NOTHING_LOST:
+        low = high
+    elif not within(0):
         low = 1
         while low < high:
             middle = (low + high) // 2
             low, high = (low, middle) if within(middle) else (middle + 1, high)
-        if low not in asked:
-            within(low)
+    if low not in asked:
+        within(low)
     n = len(teacher)
-    return Settled(SHARES[low], sum(teacher) / n, sum(asked[low]) / n, n)
+    return Settled(SHARES[low], sum(teacher) / n, sum(asked[low]) / n, n, lost)
