@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+
+import torch
 
 from dream_engine import types
 from dream_engine.config import Commission
@@ -18,6 +21,8 @@ from dream_engine.policy.screen import Screened
 
 MIN_HELD_OUT = 30
 """The fewest held-out look-alikes that can steer a step; below, it is not shortened."""
+OPENINGS, OPENING = 16, 3
+"""How many beginnings of refusals, of how many tokens, tell how ready a model is to decline. One token would not do: "I" begins answers as well."""
 
 
 def rehearse(night: Night, woken: str | None, dreams: Sequence[Screened]) -> str:
@@ -106,13 +111,14 @@ def _settle(night: Night, woken: str, dreams: Sequence[types.Dream]) -> None:
 
 
 def _readiness(night: Night, adapter: str, asked: Sequence[Sequence[types.Message]], dreams: Sequence[types.Dream]) -> float:
-    """Mean probability that the answer to one of these begins as the refusals that were dreamed do, by its first token."""
-    refusals = [d.answer for d in dreams if d.scenario.side == "harmful"]
-    openers = sorted({ids[0] for ids in map(night.model.text_ids, refusals) if ids})
+    """Mean probability that the answer to one of these begins as most of the dreamed refusals do, 0 … 1."""
+    refusals = [night.model.text_ids(d.answer)[:OPENING] for d in dreams if d.scenario.side == "harmful"]
+    openers = [list(ids) for ids, _ in Counter(map(tuple, refusals)).most_common(OPENINGS) if ids]
     if not openers:
         return 0.0
     with night.model.using(adapter):
-        return float(night.model.opener_logprobs(asked, [[token] for token in openers]).exp().sum(1).mean())
+        each = night.model.opener_logprobs(asked, openers) * torch.tensor([len(ids) for ids in openers])  # (asked, openers)
+    return float(each.exp().sum(1).mean())
 
 
 def _refuses_at(night: Night, woken: str, share: float, asked: Sequence[Sequence[types.Message]]) -> list[bool]:

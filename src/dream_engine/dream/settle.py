@@ -36,7 +36,7 @@ class Settled:
 
 
 def settle(teacher: Sequence[bool], refusals_at: Callable[[float], Sequence[bool]], lost: float) -> Settled:
-    """The longest step at which at most two in a hundred more held-out look-alikes are refused than T refuses; else the shortest, as with nothing lost.
+    """The longest step at which at most two in a hundred more held-out look-alikes are refused than T refuses; the shortest where nothing was lost.
 
     `teacher` says which of them T refuses, `refusals_at(share)` which the candidate at that share does. Bisects, as refusals grow with
     the share; asks at most five times.

@@ -116,7 +116,9 @@ def dose_chart(lines: Sequence[Line]) -> str:
         ranked = sorted(points, key=lambda p: p[0])
         spread = [[c.value - c.low for _, c in ranked], [c.high - c.value for _, c in ranked]]
         axes.errorbar([d for d, _ in ranked], [c.value for _, c in ranked], yerr=spread, marker="o", capsize=2, label=base)
+    doses = sorted({dose for points in curves.values() for dose, _ in points})
     axes.set_xscale("log", base=2)
+    axes.set_xticks(doses, [f"{dose:,}" for dose in doses])
     axes.set_xlabel("dose, trained tokens")
     axes.set_ylabel("contrast balanced accuracy")
     axes.legend(fontsize=8, frameon=False)
