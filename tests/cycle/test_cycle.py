@@ -12,13 +12,19 @@ import pytest
 import controls
 from dream_engine import cycle as cycle_module
 from dream_engine.cycle import run_cycle
+from dream_engine.cycle.dreaming import nightly_dreams
+from dream_engine.cycle.opening import open_night
+from dream_engine.cycle.rehearsal import rehearse
+from dream_engine.cycle.wake import learn
 from dream_engine.dream.archive import Archive
 from dream_engine.dream.rehearse import RehearsalPlan
+from dream_engine.dream.settle import NOTHING_LOST, SHARES
 from dream_engine.errors import InputError, IntegrityError
 from dream_engine.files import read_jsonl
 from dream_engine.govern.registry import folder_digest
 from dream_engine.models.hf import load_model
 from dream_engine.policy.pack import load_pack
+from dream_engine.progress import silent
 from dream_engine.report.page import write_report
 
 Make = Callable[..., Any]
@@ -311,6 +317,20 @@ def test_an_empty_archive_says_how_it_is_filled(dream: Callable[..., Any]) -> No
     code, _, err = dream("archive", "show")
     assert code == 2
     assert "dream.pool" in err
+
+
+@pytest.mark.parametrize("worn", [False, True])
+def test_a_dream_hardly_moves_what_no_wake_wore_away(worn: bool, commissioned: Any, sandbox_config: Make) -> None:
+    """W is T: the shortest step, nothing lost. A wake that took refusals: a longer one, and it is known how much readiness was lost."""
+    night = open_night(sandbox_config(dream={"pairs": 200, "num_train_epochs": 1}), commissioned, silent)
+    if worn:
+        learn(night)
+    else:
+        night.model.copy_adapter("T", "W")
+    rehearse(night, "W", nightly_dreams(night, "W"))
+    assert night.settled is not None
+    assert night.settled["n"] >= 30
+    assert (night.settled["lost"] > NOTHING_LOST, night.settled["share"] > SHARES[-1]) == (worn, worn), night.settled
 
 
 def test_wake_and_dreams_in_one_pass_start_from_the_sealed_model(commissioned: Any, sandbox_config: Make) -> None:
