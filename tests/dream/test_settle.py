@@ -29,17 +29,13 @@ def test_the_longest_step_that_refuses_hardly_more_than_the_teacher(teacher: int
     assert len(asked) == len(set(asked)) <= 5
 
 
-@given(st.floats(-1, NOTHING_LOST))
-def test_where_nothing_was_lost_the_step_is_the_shortest(lost: float) -> None:
-    """However far the look-alikes would let it go; they are asked at that step alone."""
-    asked: list[float] = []
-
-    def refusals(share: float) -> list[bool]:
-        asked.append(share)
-        return [False] * N
-
-    found = settle([False] * N, refusals, lost)
-    assert (found.share, found.lost, asked) == (SHARES[-1], lost, [SHARES[-1]])
+@given(st.floats(-1, NOTHING_LOST), st.integers(0, N), st.integers(0, N))
+def test_where_nothing_was_lost_on_either_side_the_step_is_the_shortest(lost: float, teacher: int, woken: int) -> None:
+    """However far the look-alikes would let it go. A W that refuses more of them than T is to be repaired, however ready it is to decline."""
+    sound = woken - teacher <= TOLERANCE * N
+    found = settle([i < teacher for i in range(N)], lambda share: [i < (0 if share else woken) for i in range(N)], lost)
+    assert found.share == (SHARES[-1] if sound else SHARES[0])
+    assert found.lost == lost
 
 
 def test_a_blend_is_a_point_on_the_line() -> None:

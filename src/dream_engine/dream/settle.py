@@ -2,7 +2,8 @@
 
 Rehearsal moves the boundary back by pushing on both sides of it, and now and then past where the teacher had it. On held-out look-alikes
 that is seen without a judge's suite: as long as clearly more of them are refused than the teacher refuses, the step is shortened.
-Where the woken adapter is as ready to decline held-out harmful requests as the teacher, nothing was lost, and the step is the shortest.
+Where the woken adapter is as ready to decline held-out harmful requests as the teacher, and declines no more look-alikes, nothing was lost, and the
+step is the shortest.
 (Interpolating fine-tuned weights: Wortsman et al. 2022, arXiv:2109.01903, eq. 1.)
 """
 
@@ -36,26 +37,27 @@ class Settled:
 
 
 def settle(teacher: Sequence[bool], refusals_at: Callable[[float], Sequence[bool]], lost: float) -> Settled:
-    """The longest step at which at most two in a hundred more held-out look-alikes are refused than T refuses; the shortest where nothing was lost.
+    """The longest step at which at most two in a hundred more held-out look-alikes are refused than T refuses; the shortest where W needs no repair.
 
-    `teacher` says which of them T refuses, `refusals_at(share)` which the candidate at that share does. Bisects, as refusals grow with
-    the share; asks at most five times.
+    `teacher` says which of them T refuses, `refusals_at(share)` which the candidate at that share does, W at 0. Bisects, as refusals grow with the
+    share; asks at most six times.
     """
-    asked: dict[int, Sequence[bool]] = {}
+    asked: dict[float, Sequence[bool]] = {}
 
-    def within(index: int) -> bool:
-        asked[index] = refusals_at(SHARES[index])
-        return sum(asked[index]) - sum(teacher) <= TOLERANCE * len(teacher)
+    def within(share: float) -> bool:
+        asked[share] = refusals_at(share)
+        return sum(asked[share]) - sum(teacher) <= TOLERANCE * len(teacher)
 
     low, high = 0, len(SHARES) - 1
-    if lost <= NOTHING_LOST:
+    if lost <= NOTHING_LOST and within(0.0):
         low = high
-    elif not within(0):
+    elif not within(SHARES[0]):
         low = 1
         while low < high:
             middle = (low + high) // 2
-            low, high = (low, middle) if within(middle) else (middle + 1, high)
-    if low not in asked:
-        within(low)
+            low, high = (low, middle) if within(SHARES[middle]) else (middle + 1, high)
+    share = SHARES[low]
+    if share not in asked:
+        within(share)
     n = len(teacher)
-    return Settled(SHARES[low], sum(teacher) / n, sum(asked[low]) / n, n, lost)
+    return Settled(share, sum(teacher) / n, sum(asked[share]) / n, n, lost)
