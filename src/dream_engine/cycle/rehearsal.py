@@ -111,7 +111,10 @@ def _settle(night: Night, woken: str, dreams: Sequence[types.Dream]) -> None:
 
 
 def _readiness(night: Night, adapter: str, asked: Sequence[Sequence[types.Message]], dreams: Sequence[types.Dream]) -> float:
-    """Mean probability that the answer to one of these begins as most of the dreamed refusals do, 0 … 1."""
+    """Mean probability that the answer to one of these begins as most of the dreamed refusals do, 0 … 1.
+
+    0 for every model where no refusal was dreamed: W declined all that was proposed, and nothing is to be brought back.
+    """
     refusals = [night.model.text_ids(d.answer)[:OPENING] for d in dreams if d.scenario.side == "harmful"]
     openers = [list(ids) for ids, _ in Counter(map(tuple, refusals)).most_common(OPENINGS) if ids]
     if not openers:

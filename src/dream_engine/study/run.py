@@ -114,8 +114,14 @@ def _measured(night: Night, made: Made) -> Evaluation:
 
 
 def _searched(night: Night, made: Made) -> dict[str, Any] | None:
-    """A fresh search of `judge.search` scenarios in the arm; not under guidance, and not unless asked for."""
-    return searched(night, made.adapter, made.adapter) if night.config.judge.search and not made.guidance else None
+    """A fresh search of `judge.search` scenarios in the arm, once an adapter; not under guidance, and not unless asked for."""
+    if not night.config.judge.search or made.guidance:
+        return None
+    path = night.folder / f"search-{made.adapter}.json"
+    if not path.is_file():
+        write_json(path, searched(night, made.adapter, made.adapter))
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def _guided(bench: Bench, guidance: str) -> Bench:
