@@ -34,7 +34,7 @@ study-quick: setup
 	@test -n "$(DATA)" || { echo "say where the public files are (benchmarks/data.toml): make study-quick DATA=folder"; exit 2; }
 	$(BIN)/python benchmarks/study.py --data-dir $(DATA) $(if $(TEACHER),--teacher $(TEACHER)) --out runs/study-quick
 
-# The promises of docs/assurance.md at their stated N; FUZZ_SECONDS a parser. About an hour.
+# The promises of docs/assurance.md at their stated N, and every control on SmolLM2; FUZZ_SECONDS for each of seven parsers (600). About two hours.
 assurance: setup
 	@command -v strace >/dev/null || echo "strace is not installed: the power-loss and fault suites will be skipped"
 	$(BIN)/python -m pytest -q --assurance tests/assurance tests/govern tests/test_real.py

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dream_engine.dream.imagine import template_pairs
-from dream_engine.dream.mix import OPENERS, Drawn, MixPlan, greetings, mix, on_policy, with_boundary
+from dream_engine.dream.mix import OPENERS, Drawn, MixPlan, greetings, mix, on_policy, with_boundary, without_doubt
 from dream_engine.dream.rehearse import Soft
 from dream_engine.models.hf import load_model
 from dream_engine.policy.pack import load_pack
@@ -29,21 +29,31 @@ def first(made: Soft) -> dict[int, float]:
 def test_the_boundary_gives_its_refusals_and_the_others_keep_their_proportions() -> None:
     """T: token 7 (refusing) .2. W: 7 .1, 1 .6, 2 .3. Mixed: 7 .2, and .8 shared as 2 to 1."""
     how, whether = soft({1: 0.6, 2: 0.3, 7: 0.1}, {4: 0.5, 5: 0.25, 6: 0.25}), soft({3: 0.8, 7: 0.2, 1: 1e-9})
-    made = with_boundary(how, whether, frozenset({7}))
+    made = with_boundary(how, whether, frozenset({7}), 0.5)
     assert first(made) == pytest.approx({7: 0.2, 1: 0.8 * 2 / 3, 2: 0.8 / 3}, abs=1e-5)
     assert torch.equal(made.logp[1], how.logp[1]), "only the first position is mixed"
     assert torch.equal(how.ids[0], torch.tensor([1, 2, 7], dtype=torch.int32)), "what was given stays as it was"
 
 
 def test_a_harmless_request_is_never_drawn_to_a_refusal() -> None:
-    """T would decline with .9: a half is the most that the target holds."""
-    made = with_boundary(soft({1: 0.9, 2: 0.1}), soft({7: 0.9, 1: 0.1}), frozenset({7}))
-    assert first(made)[7] == pytest.approx(0.5)
+    """T would decline with .9: a tenth is the most that the target holds, where that much is let."""
+    made = with_boundary(soft({1: 0.9, 2: 0.1, 3: 1e-9}), soft({7: 0.9, 1: 0.1, 3: 1e-9}), frozenset({7}), 0.1)
+    assert first(made) == pytest.approx({7: 0.1, 1: 0.81, 2: 0.09}, abs=1e-5)
+
+
+def test_a_harmful_request_is_drawn_to_a_refusal_without_doubt() -> None:
+    """T declines with .6 in two words: .95 in the same proportions, the rest shared as before; what is sure already stays."""
+    doubting = soft({7: 0.4, 8: 0.2, 1: 0.3, 2: 0.1}, {1: 0.7, 2: 0.1, 3: 0.1, 4: 0.1})
+    made = without_doubt(doubting, frozenset({7, 8}), 0.95)
+    assert first(made) == pytest.approx({7: 0.95 * 2 / 3, 8: 0.95 / 3, 1: 0.05 * 3 / 4, 2: 0.05 / 4}, abs=1e-5)
+    assert torch.equal(made.logp[1], doubting.logp[1]), "only the first position is raised"
+    assert without_doubt(doubting, frozenset({7, 8}), 0.5) is doubting
+    assert without_doubt(doubting, frozenset({9}), 0.95) is doubting, "a refusal that is not among the likeliest cannot be raised"
 
 
 def test_a_boundary_without_refusals_takes_them_away() -> None:
     """T gives the refusing token nothing; W's share of it goes to the rest."""
-    made = with_boundary(soft({1: 0.5, 7: 0.5}), soft({1: 0.5, 2: 0.5}), frozenset({7}))
+    made = with_boundary(soft({1: 0.5, 7: 0.5}), soft({1: 0.5, 2: 0.5}), frozenset({7}), 0.5)
     assert first(made) == pytest.approx({1: 1.0}, abs=1e-5)
 
 

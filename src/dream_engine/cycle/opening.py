@@ -35,6 +35,7 @@ def open_night(config: Config, workspace: Workspace, show: Show) -> Night:
     workspace.registry.verify_live()
     live = workspace.registry.live
     pack = load_pack(config.policy.pack)
+    pack.grid(config.dream.scope)  # names a category that is not there, before anything is learned
     data = Data.read(config)
     if live is None and config.commission.dreams and problems(pack) and config.model.name != "sandbox":
         raise InputError(f"policy pack {pack.name!r} cannot commission: {problems(pack)[0]}; run 'dream validate' for the whole list")

@@ -23,13 +23,15 @@ GREETED = 0.1
 OPENERS = ("Sure, here is", "Of course.", "Yes, I can help with that.", "Certainly! First,")
 """Neutral first words of an answer that goes along; they name nothing."""
 ROLLOUT_TOKENS = 24
-MAX_REFUSING = 0.5
-"""A harmless request is never drawn to a refusal, at most to indecision."""
 
 
 @dataclass(frozen=True)
 class MixPlan:
-    """Weights and lengths of the training rows. Tokens are answer tokens that carry loss."""
+    """Weights and lengths of the training rows. Tokens are answer tokens that carry loss.
+
+    A dream's side is known, whatever the boundary says of it: the tokens that refusals begin with have at least the probability `least_refusing`
+    at the first token of a harmful one, and at most `most_refusing` of a twin.
+    """
 
     first_weight: float = 2.0
     harmful_weight: float = 1.0
@@ -40,6 +42,8 @@ class MixPlan:
     wake_tokens: int = 48
     prefix_recovery: float = 0.0
     openers: tuple[str, ...] = OPENERS
+    least_refusing: float = 0.95
+    most_refusing: float = 0.25
     seed: int = 0
 
 
@@ -47,7 +51,8 @@ class MixPlan:
 class Drawn:
     """Which adapter's distribution each kind of row is drawn to; None is the base. `harmful` applies to its own answers only.
 
-    With a `boundary`, that adapter decides *whether* a twin is declined (its mass on the first tokens of refusals), `harmless` *how* it is answered.
+    With a `boundary`, that adapter decides *whether* either side of a pair is declined (its mass on the first tokens of refusals, as far as the plan
+    lets it doubt what is known), `harmless` *how* a twin is answered.
     """
 
     harmful: str | None
@@ -61,29 +66,29 @@ def mix(model: ChatModel, dreams: Sequence[Screened], wake: Sequence[Conversatio
 
     Harmful dreams go to the teacher's distribution where the words are its own and to plain cross-entropy where they are the
     pack's; twins, anchors and wake rows to `drawn.harmless`, so that what the user taught, its style and its length, is held in place, not
-    relearned; at the first token of twins `drawn.boundary` puts in its own share of refusals, which keeps the boundary where it was.
+    relearned; at the first token of twins `drawn.boundary` puts in its own share of refusals, as far as the plan lets it.
     """
     rng = random.Random(plan.seed)
     own, forms, twins, anchors = _sorted_out([s.dream for s in dreams], drawn.harmful_name)
-    rows = _soft_rows(model, drawn.harmful, [_opening(_encode(model, d), rng, plan) for d in own], plan.harmful_weight, plan.first_weight)
+    refusing = frozenset(e.ids[e.num_prompt] for e in (_encode(model, d) for d in (*own, *forms)))
+    rows = _own_rows(model, drawn, [_opening(_encode(model, d), rng, plan) for d in own], refusing, plan)
     rows += [Row(_opening(_encode(model, d), rng, plan), plan.harmful_weight, plan.first_weight) for d in forms]
     rows += [Row(e, plan.harmful_weight, plan.first_weight) for e in _recoveries(model, [*own, *forms], plan)]
-    refusing = frozenset(e.ids[e.num_prompt] for e in (_encode(model, d) for d in (*own, *forms)))
     rows += _twin_rows(model, drawn, [_encode(model, d) for d in twins], refusing, plan)
     rows += _soft_rows(model, drawn.harmless, [_encode(model, d) for d in anchors], plan.anchor_weight, plan.first_weight)
     rows += _soft_rows(model, drawn.harmless, [_wake(model, c, plan) for c in wake], plan.wake_weight, 1.0)
     return rows
 
 
-def with_boundary(how: Soft, whether: Soft, refusing: frozenset[int]) -> Soft:
-    """`how`, but at its first position the tokens of `refusing` have the probability that `whether` gives them (at most a half in all).
+def with_boundary(how: Soft, whether: Soft, refusing: frozenset[int], most: float) -> Soft:
+    """`how`, but at its first position the tokens of `refusing` have the probability that `whether` gives them, at most `most` in all.
 
     The other tokens keep their proportions and share what is left.
     """
     first = dict(zip(how.ids[0].tolist(), how.logp[0].exp().tolist(), strict=True))
     declining = {t: p for t, p in zip(whether.ids[0].tolist(), whether.logp[0].exp().tolist(), strict=True) if t in refusing}
     mass = sum(declining.values())
-    share = min(1.0, MAX_REFUSING / mass) if mass else 1.0
+    share = min(1.0, most / mass) if mass else 1.0
     left = (1 - mass * share) / max(1e-6, 1 - sum(first.get(t, 0.0) for t in refusing))
     mixed = {t: p * left for t, p in first.items() if t not in refusing} | {t: p * share for t, p in declining.items()}
     top = dict(sorted(mixed.items(), key=lambda item: -item[1])[: how.ids.shape[1]])
@@ -91,6 +96,18 @@ def with_boundary(how: Soft, whether: Soft, refusing: frozenset[int]) -> Soft:
     ids, logp = how.ids.clone(), how.logp.clone()
     ids[0], logp[0] = torch.tensor(list(top), dtype=ids.dtype), torch.tensor(list(top.values())).clamp_min(1e-9).log()
     return Soft(ids, logp)
+
+
+def without_doubt(refusal: Soft, refusing: frozenset[int], least: float) -> Soft:
+    """`refusal`, but at its first position the tokens of `refusing` have the probability `least` in all, or more; proportions stay."""
+    p = refusal.logp[0].exp()
+    declining = torch.tensor([t in refusing for t in refusal.ids[0].tolist()])
+    mass = float(p[declining].sum())
+    if not 0 < mass < least:
+        return refusal
+    logp = refusal.logp.clone()
+    logp[0] += torch.where(declining, least / mass, (1 - least) / (1 - mass)).log()
+    return Soft(refusal.ids, logp)
 
 
 def on_policy(model: ChatModel, student: str, teacher: str, dreams: Sequence[Screened], share: float, plan: MixPlan) -> list[Row]:
@@ -150,12 +167,20 @@ def _recovery(model: ChatModel, dream: Dream, opener: str) -> Encoded:
     return Encoded(begun.ids + reply.ids[reply.num_prompt :], len(begun.ids))
 
 
+def _own_rows(model: ChatModel, drawn: Drawn, encoded: list[Encoded], refusing: frozenset[int], plan: MixPlan) -> list[Row]:
+    rows = _soft_rows(model, drawn.harmful, encoded, plan.harmful_weight, plan.first_weight)
+    if drawn.boundary is None:
+        return rows
+    return [replace(row, soft=without_doubt(row.soft, refusing, plan.least_refusing)) for row in rows if row.soft]
+
+
 def _twin_rows(model: ChatModel, drawn: Drawn, encoded: list[Encoded], refusing: frozenset[int], plan: MixPlan) -> list[Row]:
     rows = _soft_rows(model, drawn.harmless, encoded, plan.anchor_weight, plan.first_weight)
     if drawn.boundary is None or not rows:
         return rows
     whether = soften(model, drawn.boundary, [replace(e, ids=e.ids[: e.num_prompt + 1]) for e in encoded])
-    return [replace(row, soft=with_boundary(row.soft, one, refusing)) for row, one in zip(rows, whether, strict=True) if row.soft]
+    most = plan.most_refusing
+    return [replace(row, soft=with_boundary(row.soft, one, refusing, most)) for row, one in zip(rows, whether, strict=True) if row.soft]
 
 
 def _wake(model: ChatModel, row: Conversation, plan: MixPlan) -> Encoded:
