@@ -33,7 +33,7 @@ REST = [
     "without_anchor_on_w",
     "without_kl",
     "without_recovery",
-    "without_known_sides",
+    "with_known_sides",
     "with_on_policy",
     "template_only",
 ]

@@ -92,9 +92,18 @@ def rehearse_from(night: Night, start: str, name: str, woken: str, dreams: Seque
 def mix_plan(night: Night) -> mix.MixPlan:
     """The weights of a night's rows."""
     plan = night.config.dream
-    weights = (plan.first_weight, plan.harmful_weight, plan.anchor_weight, plan.wake_weight)
     openers = mix.greetings(night.data.wake) or mix.OPENERS
-    return mix.MixPlan(*weights, prefix_recovery=plan.prefix_recovery, openers=openers, seed=night.seed("mix"))
+    return mix.MixPlan(
+        plan.first_weight,
+        plan.harmful_weight,
+        plan.anchor_weight,
+        plan.wake_weight,
+        prefix_recovery=plan.prefix_recovery,
+        openers=openers,
+        least_refusing=plan.least_refusing,
+        most_refusing=plan.most_refusing,
+        seed=night.seed("mix"),
+    )
 
 
 def _settle(night: Night, woken: str, dreams: Sequence[types.Dream]) -> None:

@@ -42,8 +42,8 @@ class MixPlan:
     wake_tokens: int = 48
     prefix_recovery: float = 0.0
     openers: tuple[str, ...] = OPENERS
-    least_refusing: float = 0.95
-    most_refusing: float = 0.25
+    least_refusing: float = 0.0
+    most_refusing: float = 0.5
     seed: int = 0
 
 

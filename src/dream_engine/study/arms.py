@@ -190,10 +190,10 @@ def without_recovery(scene: Scene) -> Made:
     return _restored(scene, "without_recovery", scene.dreams, mix.Drawn("T", scene.woken, "T", boundary="T"), plan=plan)
 
 
-def without_known_sides(scene: Scene) -> Made:
-    """T's own doubts on both sides of a pair, at most a half of refusals on twins (decision 006, before 012)."""
-    plan = replace(mix_plan(scene.night), least_refusing=0.0, most_refusing=0.5)
-    return _restored(scene, "without_known_sides", scene.dreams, mix.Drawn("T", scene.woken, "T", boundary="T"), plan=plan)
+def with_known_sides(scene: Scene) -> Made:
+    """A dream's side overrules T's doubt: at least 0.95 of refusal on the harmful side, at most 0.1 on a twin (decision 012)."""
+    plan = replace(mix_plan(scene.night), least_refusing=0.95, most_refusing=0.1)
+    return _restored(scene, "with_known_sides", scene.dreams, mix.Drawn("T", scene.woken, "T", boundary="T"), plan=plan)
 
 
 def with_on_policy(scene: Scene) -> Made:
@@ -212,7 +212,7 @@ ARMS: Mapping[str, Arm] = {
     arm.__name__: arm
     for arm in (
         plain, cool_rate, guided, merged, proximal, ewc, si, anchored, experience_replay, curated_mix, static_dreams, first_tokens, logit_replay,
-        ours, interleaved, without_settling, without_twins, without_anchor_on_w, without_kl, without_recovery, without_known_sides,
+        ours, interleaved, without_settling, without_twins, without_anchor_on_w, without_kl, without_recovery, with_known_sides,
         with_on_policy, template_only,
     )
 }  # fmt: skip
