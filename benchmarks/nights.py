@@ -52,7 +52,7 @@ def main() -> None:
     every = ["wake.per_device_train_batch_size=1", f"wake.learning_rate={options.wake_learning_rate}", f"model.threads={options.threads}"]
     teacher = options.out / "T"
     commissioned(teacher, options.data_dir, [*every, f"commission.adapter={options.teacher.absolute()}"])
-    dreamed, plain = [live(teacher)], [live(teacher)]
+    dreamed, plain = [options.teacher], [options.teacher]
     for number, wake in enumerate(wakes, 1):
         config = load_config(None, [f"seed={10 * options.seed + number}", *every, *files(options.out, wake)])
         dreamed.append(dreaming_night(config, successor(options.out / f"night-{number}", teacher, dreamed[-1])))
@@ -97,14 +97,6 @@ def drawn(rows: list[Any], seed: int) -> tuple[list[Any], list[Any]]:
     return random.Random(seed).sample(rows[HELDOUT:], ROWS), rows[:HELDOUT]
 
 
-def live(place: Path) -> Path:
-    """The folder of the sealed adapter."""
-    workspace = Workspace.open(place)
-    folder = workspace.registry.verified(str(workspace.registry.live))
-    workspace.ledger.close()
-    return folder
-
-
 def successor(place: Path, teacher: Path, adapter: Path) -> Path:
     """A workspace in which this adapter serves, and the first T is the anchor; made once."""
     if not place.is_dir():
@@ -113,8 +105,8 @@ def successor(place: Path, teacher: Path, adapter: Path) -> Path:
         shutil.copytree(teacher, scratch, ignore=shutil.ignore_patterns("runs", "lock"))
         workspace = Workspace.open(scratch)
         standing = next(iter(workspace.ledger.entries("promote"))).body["standing"]
-        manifest = json.loads((adapter / MANIFEST).read_text(encoding="utf-8"))
-        weights = workspace.registry.add(adapter, {k: v for k, v in manifest.items() if k != "digest"})
+        first = json.loads((workspace.registry.verified(str(workspace.registry.live)) / MANIFEST).read_text(encoding="utf-8"))
+        weights = workspace.registry.add(adapter, {key: first[key] for key in ("base", "base_name")})
         workspace.registry.promote(weights, {"run": "of another night, whatever its verdict", "by": ["benchmark"], "standing": standing})
         workspace.ledger.close()
         scratch.rename(place)
@@ -124,14 +116,12 @@ def successor(place: Path, teacher: Path, adapter: Path) -> Path:
 def dreaming_night(config: Config, place: Path) -> Path:
     """One cycle; gives its candidate, sealed or not."""
     ended = place / "ended.json"
-    workspace = Workspace.open(place)
     if not ended.is_file():
-        begun = time.monotonic()
+        workspace, begun = Workspace.open(place), time.monotonic()
         outcome = run_cycle(config, workspace, show())
-        ended.write_text(json.dumps({"run": outcome.run_id, "weights": outcome.weights, "seconds": time.monotonic() - begun}))
-    folder = workspace.registry.verified(json.loads(ended.read_text())["weights"])
-    workspace.ledger.close()
-    return folder
+        workspace.ledger.close()
+        ended.write_text(json.dumps({"run": outcome.run_id, "seconds": time.monotonic() - begun}))
+    return place / "runs" / json.loads(ended.read_text())["run"] / "adapter-C"
 
 
 def plain_night(config: Config, place: Path) -> Path:
@@ -139,11 +129,8 @@ def plain_night(config: Config, place: Path) -> Path:
     workspace = Workspace.open(place)
     night = open_night(config, workspace, show())
     learn(night)
-    manifest = json.loads((workspace.registry.verified(str(workspace.registry.live)) / MANIFEST).read_text(encoding="utf-8"))
-    weights = workspace.registry.add(night.folder / "adapter-W", {k: v for k, v in manifest.items() if k != "digest"})
-    folder = workspace.registry.verified(weights)
     workspace.ledger.close()
-    return folder
+    return night.folder / "adapter-W"
 
 
 def line(place: Path, number: int, wake: str) -> None:

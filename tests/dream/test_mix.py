@@ -36,7 +36,9 @@ def test_the_boundary_gives_its_refusals_and_the_others_keep_their_proportions()
 
 
 def test_a_harmless_request_is_never_drawn_to_a_refusal() -> None:
-    """T would decline with .9: a tenth is the most that the target holds, where that much is let."""
+    """T would decline with .9: by default a half is the most that the target holds, with a limit of a tenth that much."""
+    made = with_boundary(soft({1: 0.9, 2: 0.1}), soft({7: 0.9, 1: 0.1}), frozenset({7}), MixPlan().most_refusing)
+    assert first(made)[7] == pytest.approx(0.5)
     made = with_boundary(soft({1: 0.9, 2: 0.1, 3: 1e-9}), soft({7: 0.9, 1: 0.1, 3: 1e-9}), frozenset({7}), 0.1)
     assert first(made) == pytest.approx({7: 0.1, 1: 0.81, 2: 0.09}, abs=1e-5)
 
