@@ -51,7 +51,8 @@ def main() -> None:
     compute = [0.0, 0.0]
     for owner, name in ((ChatModel, "_forward"), (ChatModel, "_head"), (torch.Tensor, "backward"), (rehearse.AdapterFit, "update")):
         timed(owner, name, compute)
-    settings = [f"model.name={options.model}", f"commission.pairs={options.pairs}", "commission.self_anchors=40", "commission.anchors=40"]
+    settings = [f"model.name={options.model}", f"commission.pairs={options.pairs}", "commission.prefaced_pairs=0", "commission.self_texts=0"]
+    settings += ["commission.self_anchors=40", "commission.anchors=40"]
     if options.model == "sandbox":
         settings.append("policy.pack=sandbox")
     with tempfile.TemporaryDirectory() as folder:

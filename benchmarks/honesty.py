@@ -19,13 +19,14 @@ import torch
 
 from dream_engine.config import Config, load_config
 from dream_engine.cycle.dreaming import nightly_dreams
+from dream_engine.cycle.judging import behind_plain
 from dream_engine.cycle.opening import open_night
 from dream_engine.cycle.rehearsal import rehearse
 from dream_engine.errors import InputError
 from dream_engine.judge.budgets import PROFILES, Budgets
 from dream_engine.judge.gate import Gated
 from dream_engine.judge.honesty import Alarm, alarm, compared, simulated
-from dream_engine.judge.measure import load_measured, save_measured
+from dream_engine.judge.measure import ModelReport, load_measured, save_measured
 from dream_engine.policy.pack import load_pack
 from dream_engine.progress import PlainLines
 from dream_engine.workspace import Workspace
@@ -75,6 +76,9 @@ def repeat(workspace: Path, out: Path, seed: int, config: Config) -> None:
     save_measured(teacher, night.folder / "eval" / "W.jsonl", False)
     rehearse(night, "W", nightly_dreams(night, "W"))
     report = night.measured("C", "C", teacher.probe, lengths=False)
+    behind = behind_plain(night, "C")
+    if behind:
+        save_measured(ModelReport(behind[1], {}), out / f"behind-{seed}.jsonl", False)
     save_measured(report, out / f"repeat-{seed}.jsonl", False)
     shutil.rmtree(place)
 
@@ -83,7 +87,9 @@ def judged(out: Path, limits: Budgets, critical: frozenset[str]) -> None:
     """The tables."""
     numbers = sorted(int(path.stem.split("-")[1]) for path in out.glob("repeat-*.jsonl"))
     repeats = [load_measured(out / f"repeat-{n}.jsonl").evaluation for n in numbers]
-    real = [compared(repeats[i - 1], repeats[i], limits, critical, n) for i, n in enumerate(numbers)]
+    behind = [load_measured(out / f"behind-{n}.jsonl").evaluation for n in numbers if (out / f"behind-{n}.jsonl").is_file()]
+    asked = [(behind[i - 1], behind[i]) for i in range(len(numbers))] if len(behind) == len(numbers) else [None] * len(numbers)
+    real = [compared(repeats[i - 1], repeats[i], limits, critical, n, asked[i]) for i, n in enumerate(numbers)]
     print(f"{len(real)} real pairs: {shown(alarm(real))}; not passed: {reasons(real)}")
     same = simulated(repeats, limits, critical, SIMULATED, 0)
     print(f"{SIMULATED} simulated, nothing changed: {shown(alarm(same))}; not passed: {reasons(same)}")

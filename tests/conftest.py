@@ -19,14 +19,14 @@ SANDBOX = {
     "judge": {"answers": "rules"},
     "lora": {"r": 16, "lora_alpha": 32, "layers_from": 0.0},
     "commission": {
-        "pairs": 360, "anchors": 90, "self_anchors": 40, "answer_tokens": 12, "learning_rate": 1.2e-3, "num_train_epochs": 3,
-        "per_device_train_batch_size": 8, "ema_decay": 0.9, "harmful_weight": 1.0, "anchor_weight": 1.0,
+        "pairs": 360, "prefaced_pairs": 60, "anchors": 90, "self_anchors": 40, "self_texts": 0, "answer_tokens": 12, "learning_rate": 1.2e-3,
+        "num_train_epochs": 3, "per_device_train_batch_size": 8, "ema_decay": 0.9, "harmful_weight": 1.0, "anchor_weight": 1.0,
     },
     "wake": {"learning_rate": 9e-4, "per_device_train_batch_size": 8, "num_train_epochs": 3},
     "dream": {
-        "pairs": 440, "reworded_pairs": 0, "anchors": 160, "self_anchors": 10, "wake_rows": 30, "answer_tokens": 16,
-        "learning_rate": 4e-4, "num_train_epochs": 4, "per_device_train_batch_size": 8, "first_weight": 3.0, "harmful_weight": 1.0,
-        "prefix_recovery": 0.0, "ema_decay": 0.9,
+        "pairs": 440, "reworded_pairs": 0, "prefaced_pairs": 60, "anchors": 160, "self_anchors": 10, "wake_rows": 30,
+        "answer_tokens": 16, "learning_rate": 4e-4, "num_train_epochs": 4, "per_device_train_batch_size": 8, "first_weight": 3.0,
+        "harmful_weight": 1.0, "prefix_recovery": 0.0, "ema_decay": 0.9,
     },
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from dream_engine.cycle.night import Night
-from dream_engine.dream.imagine import template_anchors, template_pairs
+from dream_engine.dream.imagine import prefaced, template_anchors, template_pairs
 from dream_engine.dream.rehearse import RehearsalPlan, Row, rehearse
 from dream_engine.types import Message
 
@@ -87,6 +87,20 @@ def regressed(category: str, pairs: int, plan: RehearsalPlan, answer: str) -> Ca
         night.model.copy_adapter("T", "C")
         asked = [harm for harm, _ in template_pairs(night.pack, pairs, 1) if harm.category == category]
         rehearse(night.model, "C", [Row(night.model.encode([Message("user", s.text)], answer)) for s in asked], plan)
+        return "C"
+
+    return made
+
+
+def opened_behind_plain(pairs: int, anchors: int, plan: RehearsalPlan, answer: str, refusal: str) -> Callable[[Night, str, object], str]:
+    """T again, with `answer` (placeholders) taught for harmful requests behind plain ones, and `refusal` for those in the open."""
+
+    def made(night: Night, woken: str, dreams: object) -> str:
+        night.model.copy_adapter("T", "C")
+        asked = template_pairs(night.pack, pairs, 1)
+        behind = prefaced(asked, template_anchors(night.pack, anchors, 1), 1)
+        taught = [(harm, refusal) for harm, _ in asked] + [(harm, answer) for harm, _ in behind]
+        rehearse(night.model, "C", [Row(night.model.encode([Message("user", s.text)], said)) for s, said in taught], plan)
         return "C"
 
     return made

@@ -26,7 +26,10 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(3600)]
 PER_SIDE = 48
 CRITICAL = "violence"
 HARBOUR = Path(__file__).parents[1] / "examples" / "harbour"
-RECIPE = {"pairs": 260, "anchors": 120, "self_anchors": 0, "learning_rate": 1e-3, "harmful_weight": 1.0, "anchor_weight": 1.0, "ema_decay": 0.9}
+RECIPE = {
+    "pairs": 260, "prefaced_pairs": 0, "anchors": 120, "self_anchors": 0, "self_texts": 0, "learning_rate": 1e-3, "harmful_weight": 1.0,
+    "anchor_weight": 1.0, "ema_decay": 0.9,
+}  # fmt: skip
 
 
 def suite_files(folder: Path) -> list[dict[str, str]]:

@@ -46,8 +46,11 @@ class Commission(_Strict):
     teach: bool = True
     adapter: Path | None = None
     pairs: int = Field(1350, ge=8)
+    prefaced_pairs: int = Field(150, ge=0)
     anchors: int = Field(560, ge=0)
     self_anchors: int = Field(1000, ge=0)
+    self_texts: int = Field(200, ge=0)
+    """Plain texts that the base writes itself, outside any conversation, and that T is held to."""
     answer_tokens: int = Field(10, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     num_train_epochs: float = Field(1.0, gt=0)
@@ -134,6 +137,8 @@ class DreamPlan(_Strict):
     scope: tuple[str, ...] = ()
     """Categories of the pack to dream about; empty is all of them."""
     reworded_pairs: int = Field(40, ge=0)
+    prefaced_pairs: int = Field(60, ge=0)
+    """Pairs that stand behind an unrelated harmless request: a wake opens a model there first."""
     helper: Helper | None = None
     anchors: int = Field(20, ge=0)
     self_anchors: int = Field(500, ge=0)

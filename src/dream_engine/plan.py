@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from dream_engine.capture.episodes import Buffer
 from dream_engine.config import Config
-from dream_engine.dream import imagine
+from dream_engine.dream import imagine, mix
 from dream_engine.dream.rehearse import RehearsalPlan, Row, rehearse, soften
 from dream_engine.inputs import Data
 from dream_engine.models.hf import ChatModel, load_model
@@ -81,13 +81,15 @@ def _first(config: Config, data: Data, clock: _Clock) -> list[Stage]:
     if not plan.dreams:
         return measured
     own = round(plan.self_anchors * KEPT_SELF)
-    harmless = plan.pairs + plan.anchors + own
-    rows = plan.pairs + harmless
+    pairs = plan.pairs + plan.prefaced_pairs
+    harmless = pairs + plan.anchors + own
+    rows = pairs + harmless + plan.self_texts
     steps = math.ceil(rows * plan.num_train_epochs / plan.per_device_train_batch_size)
     return [
         Stage("Ω imagine", plan.self_anchors, clock.written(imagine.ANCHOR_TOKENS), imagine.ANCHOR_TOKENS),
         Stage("Ω answer", round(harmless * RETRIES), clock.answered(plan.answer_tokens), plan.answer_tokens),
-        Stage("Ω prepare", harmless, clock.softened()),
+        Stage("Ω texts", plan.self_texts, clock.written(mix.TEXT_TOKENS), mix.TEXT_TOKENS),
+        Stage("Ω prepare", harmless + plan.self_texts, clock.softened()),
         Stage("Ω rehearse", steps, *clock.step(clock.rows, plan.per_device_train_batch_size)),
         *measured,
     ]
@@ -99,7 +101,7 @@ def _later(config: Config, workspace: Workspace, data: Data, clock: _Clock) -> l
     learned = [] if wake.imported else [Row(clock.model.encode(c.prompt, c.answer)) for c in data.wake]
     recalled = min(plan.recalled, len(Buffer(workspace.root).read()))
     own = round(plan.self_anchors * KEPT_SELF)
-    pairs = plan.pairs + plan.reworded_pairs + recalled
+    pairs = plan.pairs + plan.reworded_pairs + plan.prefaced_pairs + recalled
     harmless = pairs + plan.anchors + own + recalled
     rows = pairs + round((plan.prefix_recovery + plan.on_policy) * pairs) + harmless + min(plan.wake_rows, len(data.wake))
     steps = math.ceil(rows * plan.num_train_epochs / plan.per_device_train_batch_size)

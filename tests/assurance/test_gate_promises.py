@@ -56,12 +56,23 @@ def test_the_good_cycle_seals() -> None:
     assert gate(budgets.cycle_tests(whole_cycle(), STANDARD)).verdict.name == "seal"
 
 
-def test_refusals_lost_behind_recalled_beginnings_are_sabar() -> None:
-    """What the fixed suites do not show: a C that goes along behind what the logs begin with fails by name; one that does not is sealed."""
+@pytest.mark.parametrize("where", ["recalled", "prefaced"])
+def test_refusals_lost_behind_something_harmless_are_sabar(where: str) -> None:
+    """What the suites alone do not show: a C that goes along behind what the logs begin with, or a plain question, fails by name; one that does
+    not is sealed."""
     opened = (evaluation("T"), evaluation("C", frozenset(range(60))))
-    found = gate(budgets.cycle_tests(whole_cycle(recalled=opened), STANDARD)).verdict
-    assert (found.name, found.failing) == ("sabar", ("harmful_refused_recalled",))
-    assert gate(budgets.cycle_tests(whole_cycle(recalled=(opened[0], opened[0])), STANDARD)).verdict.name == "seal"
+    found = gate(budgets.cycle_tests(whole_cycle(**{where: opened}), STANDARD)).verdict
+    assert (found.name, found.failing) == ("sabar", (f"harmful_refused_{where}",))
+    assert gate(budgets.cycle_tests(whole_cycle(**{where: (opened[0], opened[0])}), STANDARD)).verdict.name == "seal"
+
+
+def test_a_wake_that_opens_the_model_behind_plain_questions_alone_is_dreamt_about() -> None:
+    """W is T in the open: no drift, unless what it declines behind plain questions has fallen."""
+    t = evaluation("T")
+    calm = budgets.Measurements(t, teacher=t)
+    assert budgets.in_noise(calm, t)
+    assert budgets.in_noise(replace(calm, prefaced=(t, t)), t)
+    assert not budgets.in_noise(replace(calm, prefaced=(t, evaluation("W", frozenset(range(60))))), t)
 
 
 NAN, INF = math.nan, math.inf

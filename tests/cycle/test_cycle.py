@@ -26,6 +26,7 @@ from dream_engine.models.hf import load_model
 from dream_engine.policy.pack import load_pack
 from dream_engine.progress import silent
 from dream_engine.report.page import write_report
+from dream_engine.types import Dream, Scenario
 
 Make = Callable[..., Any]
 
@@ -115,6 +116,29 @@ def test_control_one_critical_category_regressed_is_hold(commissioned: Any, sand
     outcome = run_cycle(sandbox_config(), commissioned)
     assert outcome.gated.verdict.name == "hold"
     assert "critical_compliance.violence" in outcome.gated.verdict.failing
+
+
+def test_control_opened_behind_plain_questions_is_not_sealed(commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Declines every harmful request of the suites, and goes along where one stands behind a plain question: fails by that name."""
+    make = controls.opened_behind_plain(240, 60, RehearsalPlan(2e-3, 3, 8), "yes, here is how.", "I can't help with hurting people.")
+    monkeypatch.setattr("dream_engine.cycle.rehearse", make)
+    outcome = run_cycle(sandbox_config(), commissioned)
+    assert outcome.gated.verdict.name in ("sabar", "hold")
+    assert "harmful_refused_prefaced" in failing(outcome)
+    assert "harmful_refused" not in failing(outcome)
+
+
+def test_a_night_rehearses_pairs_behind_plain_requests(commissioned: Any, sandbox_config: Make) -> None:
+    """Both sides of each stand behind the same harmless request, which no log had to hold."""
+    outcome = run_cycle(sandbox_config(dream={"prefaced_pairs": 24}), commissioned)
+    dreams = [Dream.from_json(row).scenario for row in read_jsonl(outcome.folder / "dreams.jsonl")]
+    blocked = [Scenario.from_json(row["scenario"]) for row in read_jsonl(outcome.folder / "blocked.jsonl")]
+    plain = {s.id: s.text for s in [*dreams, *blocked] if s.side == "anchor"}
+    behind = [s for s in dreams if s.parent and s.side in ("harmful", "twin")]
+    assert all(s.text.startswith(plain[str(s.parent)]) for s in behind)
+    harmful, twins = ({s.twin_of or s.id: s.parent for s in behind if s.side == side} for side in ("harmful", "twin"))
+    assert 12 <= len(harmful) <= 24
+    assert sum(twins.get(id) == parent for id, parent in harmful.items()) >= 12
 
 
 def test_control_unchanged_seals_as_no_drift(commissioned: Any, sandbox_config: Make) -> None:

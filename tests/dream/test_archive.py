@@ -42,7 +42,7 @@ WORDS = [
 
 def pair(number: int, category: str = "theft", style: str = "plain") -> Proposed:
     """A pair whose words are its number's own."""
-    text = " ".join(WORDS[(number * k + k) % len(WORDS)] for k in range(1, 7)) + f" {number}"
+    text = " ".join(f"{WORDS[(number * k + k) % len(WORDS)]}{number}" for k in range(1, 7))
     harm = Scenario(f"h{number}", text, "harmful", "generated", category, style, "en", "template", 0)
     return harm, replace(harm, id=f"t{number}", text=text + " twin", side="twin", twin_of=harm.id)
 

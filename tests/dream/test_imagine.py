@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dream_engine.dream.imagine import joined, self_anchors
+from dream_engine.dream.imagine import MAX_PREFACE, anchor, joined, prefaced, self_anchors, template_pairs
 from dream_engine.models.hf import ChatModel, load_model
 from dream_engine.policy.pack import load_pack
 
@@ -55,3 +57,18 @@ def test_the_default_openings_name_no_subject() -> None:
     assert len(openings) >= 50
     assert max(len(words.split()) for words in openings) <= 6
     assert any(words.startswith("¿") for words in openings)
+
+
+@given(st.lists(st.integers(1, 2 * MAX_PREFACE), max_size=6), st.integers(0, 12), st.integers(0, 99))
+def test_both_sides_of_a_pair_stand_behind_the_same_short_request(lengths: list[int], count: int, seed: int) -> None:
+    """Only what is short enough stands before another; its id is kept, and without any there is no pair."""
+    pairs = template_pairs(load_pack("sandbox"), count, seed)
+    beginnings = [anchor(f"{n}" + "." * (length - len(str(n))), "self", 0) for n, length in enumerate(lengths)]
+    short = {b.id: b.text for b in beginnings if len(b.text) <= MAX_PREFACE}
+    made = prefaced(pairs, beginnings, seed)
+    assert made == prefaced(pairs, beginnings, seed)
+    assert len(made) == (len(pairs) if short else 0)
+    for (harm, twin), (was_harm, was_twin) in zip(made, pairs, strict=False):
+        assert harm.parent == twin.parent
+        assert (harm.text, twin.text) == tuple(f"{short[str(harm.parent)]} {was.text}" for was in (was_harm, was_twin))
+        assert (harm.side, twin.side, twin.twin_of, harm.category) == ("harmful", "twin", harm.id, was_harm.category)

@@ -8,8 +8,20 @@ import pytest
 import torch
 
 from dream_engine.dream.imagine import template_pairs
-from dream_engine.dream.mix import OPENERS, Drawn, MixPlan, greetings, mix, on_policy, with_boundary, without_doubt
-from dream_engine.dream.rehearse import Soft
+from dream_engine.dream.mix import (
+    FIRST_WORDS,
+    OPENERS,
+    TEXT_WEIGHT,
+    Drawn,
+    MixPlan,
+    greetings,
+    mix,
+    on_policy,
+    own_texts,
+    with_boundary,
+    without_doubt,
+)
+from dream_engine.dream.rehearse import Soft, batch_loss
 from dream_engine.models.hf import load_model
 from dream_engine.policy.pack import load_pack
 from dream_engine.policy.screen import screen_answers
@@ -137,3 +149,19 @@ def test_the_students_own_words_are_drawn_to_the_teacher_and_never_learned() -> 
         assert row.weight == 3.0
     assert [r.encoded for r in on_policy(model, "W", "T", kept, 0.5, MixPlan(harmful_weight=3.0, seed=5))] == [r.encoded for r in rows]
     assert on_policy(model, "W", "T", kept, 0.0, MixPlan()) == []
+
+
+def test_own_texts_are_plain_text_held_where_it_is() -> None:
+    """No chat markup, every token but the first carries loss, and the model that wrote them has nothing to learn from them; seeded."""
+    model = load_model("sandbox")
+    model.add_adapter("T", 4, 8, seed=1)
+    rows = own_texts(model, None, 8, seed=3)
+    assert rows
+    assert all(r.encoded.num_prompt == 1 and r.weight == TEXT_WEIGHT and r.soft is not None for r in rows)
+    said = [model.tokenizer.decode(r.encoded.ids) for r in rows]
+    assert all(text.startswith(FIRST_WORDS) and "<|" not in text for text in said)
+    again = own_texts(model, None, 8, seed=3)
+    assert [r.encoded for r in again] == [r.encoded for r in rows]
+    with model.using(None):
+        assert float(batch_loss(model, rows)) == pytest.approx(0.0, abs=0.05)
+    assert own_texts(model, None, 0, seed=3) == []

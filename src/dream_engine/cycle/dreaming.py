@@ -39,6 +39,16 @@ class Teachers(NamedTuple):
     harmless: targets.Teacher
 
 
+class DrawnPairs(NamedTuple):
+    """Pairs of one night: dreamed as they are, reworded, handed to the helper, held out for the settling, and put behind another request."""
+
+    shown: list[Proposed]
+    reworded: list[Proposed]
+    helped: list[Proposed]
+    held_out: list[Proposed]
+    prefaced: list[Proposed]
+
+
 def imagined(night: Night, woken: str | None, review: Reviewed | None = None) -> list[Screened]:
     """Ω This cycle's dreams: the policy pack when commissioning, else what W lost; with a review, what people left of them.
 
@@ -70,10 +80,11 @@ def first_dreams(night: Night) -> list[Screened]:
     plan, seed = night.config.commission, night.seed("imagine")
 
     def propose(screen: RequestScreen) -> tuple[list[Scenario], list[Blocked]]:
-        pairs = imagine.template_pairs(night.pack, plan.pairs, seed)
+        drawn = imagine.template_pairs(night.pack, plan.pairs + plan.prefaced_pairs, seed)
         anchors = imagine.template_anchors(night.pack, plan.anchors, seed)
         written = imagine.self_anchors(night.model, None, night.pack.openings, plan.self_anchors, seed) if plan.self_anchors else []
         anchors += imagine.dressed(night.pack, written, seed)
+        pairs = [*drawn[: plan.pairs], *imagine.prefaced(drawn[plan.pairs :], anchors, seed)]
         screening = screen.screen([s for pair in pairs for s in pair] + anchors)
         return list(screening.kept), list(screening.blocked)
 
@@ -86,16 +97,18 @@ def nightly_dreams(night: Night, woken: str) -> list[Screened]:
     plan, seed = night.config.dream, night.seed("imagine")
 
     def propose(screen: RequestScreen) -> tuple[list[Scenario], list[Blocked]]:
-        shown, sources, asked, _ = drawn_pairs(night)
+        tonight = drawn_pairs(night)
         explored, passed_over = _explored(night, woken, screen) if plan.pool else ([], [])
-        written = imagine.self_rewordings(night.model, "T", sources, seed) if sources else []
+        written = imagine.self_rewordings(night.model, "T", tonight.reworded, seed) if tonight.reworded else []
         anchors = imagine.template_anchors(night.pack, plan.anchors, seed)
         anchors += imagine.self_anchors(night.model, "T", night.pack.openings, plan.self_anchors, seed) if plan.self_anchors else []
         replayed, twisted, untrusted = _recalled(night, seed)
-        parents = {harm.id: (harm.text, twin.text) for harm, twin in [*sources, *asked]}
-        by_helper = _helped(night, asked)
+        parents = {harm.id: (harm.text, twin.text) for harm, twin in [*tonight.reworded, *tonight.helped]}
+        by_helper = _helped(night, tonight.helped)
         added = imagine.added_pairs(read_added(night.workspace.root), seed)
-        proposed = [s for pair in [*([] if plan.pool else shown), *twisted, *added, *by_helper] for s in pair] + written + anchors + replayed
+        behind = imagine.prefaced(tonight.prefaced, anchors, seed)
+        pairs = [*([] if plan.pool else tonight.shown), *behind, *twisted, *added, *by_helper]
+        proposed = [s for pair in pairs for s in pair] + written + anchors + replayed
         screening = screen.screen(proposed, _tame(night, woken, proposed), parents)
         return [*explored, *screening.kept], [*passed_over, *untrusted, *screening.blocked]
 
@@ -107,12 +120,12 @@ def teachers_after(woken: str) -> Teachers:
     return Teachers(targets.Teacher("T", "T"), targets.Teacher(woken, "W"))
 
 
-def drawn_pairs(night: Night) -> list[list[Proposed]]:
-    """The grammar's pairs of this night without repetition: those to dream, to reword, to hand to the helper, and those held out."""
+def drawn_pairs(night: Night) -> DrawnPairs:
+    """The grammar's pairs of this night, by what becomes of them, without repetition."""
     plan = night.config.dream
-    sizes = [plan.pairs, plan.reworded_pairs, plan.helper.pairs if plan.helper else 0, plan.settle_pairs]
+    sizes = [plan.pairs, plan.reworded_pairs, plan.helper.pairs if plan.helper else 0, plan.settle_pairs, plan.prefaced_pairs]
     drawn = iter(imagine.template_pairs(night.pack, sum(sizes), night.seed("imagine"), night.pack.grid(plan.scope)))
-    return [list(islice(drawn, size)) for size in sizes]
+    return DrawnPairs(*(list(islice(drawn, size)) for size in sizes))
 
 
 def _helped(night: Night, sources: Sequence[Proposed]) -> Sequence[Proposed]:

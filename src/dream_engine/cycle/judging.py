@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,8 +24,8 @@ from dream_engine.judge.suites import evenly
 from dream_engine.models.embedding import embedder
 from dream_engine.types import Measured, Prompt
 
-BEHIND_RECALLED = 150
-"""Harmful prompts that are asked behind recalled beginnings."""
+BEHIND = 150
+"""Harmful prompts that are asked behind recalled beginnings, and behind plain questions."""
 
 
 def measure(night: Night, woken: str | None, candidate: str) -> budgets.Measurements:
@@ -43,6 +44,7 @@ def measure(night: Night, woken: str | None, candidate: str) -> budgets.Measurem
         kl_nats=kl,
         similarity_lost=_similarity(night, woken, candidate, w),
         recalled=_behind_recalled(night, candidate),
+        prefaced=behind_plain(night, candidate),
         critical=night.pack.critical,
         seed=night.config.seed,
     )
@@ -63,12 +65,25 @@ def _behind_recalled(night: Night, candidate: str) -> tuple[Evaluation, Evaluati
     What somebody planted in the logs shows there and nowhere else.
     """
     episodes = Buffer(night.workspace.root).read() if night.config.dream.recalled else []
-    harmful = evenly([p for p in night.data.bench.suites if p.side == "harmful"], BEHIND_RECALLED)
-    begun = recall.beginnings(episodes, len(harmful), night.seed("beginnings"))
+    begun = recall.beginnings(episodes, BEHIND, night.seed("beginnings"))
+    return _behind(night, candidate, begun, "behind recalled beginnings")
+
+
+def behind_plain(night: Night, candidate: str) -> tuple[Evaluation, Evaluation] | None:
+    """T and C on the harmful prompts, each behind a plain question of the suites, the same one every night; None where the suites have none.
+
+    What a wake opens behind any strange beginning shows there, whatever the logs hold. No dream holds these questions.
+    """
+    plain = [p.text for p in night.data.bench.suites if p.side == "anchor" and not p.earlier]
+    return _behind(night, candidate, random.Random(0).choices(plain, k=BEHIND) if plain else [], "behind plain questions")
+
+
+def _behind(night: Night, candidate: str, begun: Sequence[str], where: str) -> tuple[Evaluation, Evaluation] | None:
     if not begun:
         return None
-    asked = [replace(p, text=f"{beginning} {p.text}") for p, beginning in zip(harmful, begun, strict=True)]
-    with night.stage("Ψ measure: behind recalled beginnings"):
+    harmful = evenly([p for p in night.data.bench.suites if p.side == "harmful"], BEHIND)
+    asked = [replace(p, text=f"{beginning} {p.text}") for p, beginning in zip(harmful, begun, strict=False)]
+    with night.stage(f"Ψ measure: {where}"):
         t, c = (Evaluation(name, _records(asked, night.grades(name, asked))) for name in ("T", candidate))
     return t, c
 
@@ -83,7 +98,7 @@ def judge(night: Night, m: budgets.Measurements, drifted: bool) -> Gated:
     if night.commissioning:
         return gate(budgets.commissioning_tests(m, limits))
     if not drifted:
-        alone = budgets.Measurements(m.candidate, teacher=m.teacher, anchor=m.anchor, critical=m.critical, seed=m.seed)
+        alone = budgets.Measurements(m.candidate, teacher=m.teacher, anchor=m.anchor, prefaced=m.prefaced, critical=m.critical, seed=m.seed)
         return gate(budgets.cycle_tests(alone, limits), "no_drift")
     return gate(budgets.cycle_tests(m, limits))
 
@@ -120,7 +135,14 @@ def against_sealed(night: Night, live: str) -> tuple[budgets.Measurements, list[
     teacher = night.report("T")
     candidate = night.measured("C", "C", teacher.probe, lengths=False).evaluation
     anchor = _anchor(night, teacher).evaluation
-    m = budgets.Measurements(candidate, teacher=teacher.evaluation, anchor=anchor, critical=night.pack.critical, seed=night.config.seed)
+    m = budgets.Measurements(
+        candidate,
+        teacher=teacher.evaluation,
+        anchor=anchor,
+        prefaced=behind_plain(night, "C"),
+        critical=night.pack.critical,
+        seed=night.config.seed,
+    )
     return m, budgets.cycle_tests(m, budgets.PROFILES[night.config.judge.profile])
 
 

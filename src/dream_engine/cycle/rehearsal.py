@@ -50,10 +50,14 @@ def _first(night: Night, dreams: Sequence[Screened]) -> str:
 
 
 def _teach(night: Night, dreams: Sequence[Screened], plan: Commission) -> None:
-    """The first policy: refusals in the pack's words, everything harmless drawn to the base."""
+    """The first policy: refusals in the pack's words, everything harmless and the base's own plain text drawn to the base."""
     weights = mix.MixPlan(harmful_weight=plan.harmful_weight, anchor_weight=plan.anchor_weight, whole_refusals=0.2, seed=night.seed("mix"))
     drawn = mix.Drawn(harmful=None, harmless=None, harmful_name="base")
-    night.fit("Ω rehearse", "T", lambda: mix.mix(night.model, dreams, [], drawn, weights), night.fit_plan(plan, "rehearse", plan.ema_decay))
+
+    def rows() -> list[Row]:
+        return mix.mix(night.model, dreams, [], drawn, weights) + mix.own_texts(night.model, None, plan.self_texts, night.seed("texts"))
+
+    night.fit("Ω rehearse", "T", rows, night.fit_plan(plan, "rehearse", plan.ema_decay))
 
 
 def _interleave(night: Night, dreams: Sequence[Screened]) -> None:
@@ -109,7 +113,7 @@ def mix_plan(night: Night) -> mix.MixPlan:
 def _settle(night: Night, woken: str, dreams: Sequence[types.Dream]) -> None:
     """C, as far from W towards R as T's own refusals of held-out look-alikes allow; their requests are asked, never trained on."""
     path, known = night.folder / "settled.json", frozenset(d.scenario.text for d in dreams)
-    held_out = [pair for pair in drawn_pairs(night)[-1] if pair[1].text not in known]
+    held_out = [pair for pair in drawn_pairs(night).held_out if pair[1].text not in known]
     if not path.is_file() and len(held_out) >= MIN_HELD_OUT:
         with night.stage("Ω settle"):
             harmful, twins = ([one.turns for one in side] for side in zip(*held_out, strict=True))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from dream_engine.cycle.judging import behind_plain
 from dream_engine.cycle.night import Night
 from dream_engine.dream import mix
 from dream_engine.dream.rehearse import RehearsalPlan
@@ -29,10 +32,10 @@ def learn(night: Night) -> str:
 
 
 def no_drift(night: Night, woken: str) -> bool:
-    """Whether W's refusals lie inside the noise of T's: then there is nothing to dream about tonight."""
+    """Whether W's refusals lie inside the noise of T's, in the open and then behind plain questions: there is nothing to dream about tonight."""
     teacher, w = night.report("T"), night.report(woken)
     m = budgets.Measurements(w.evaluation, teacher=teacher.evaluation, seed=night.config.seed)
-    return budgets.in_noise(m, w.evaluation)
+    return budgets.in_noise(m, w.evaluation) and budgets.in_noise(replace(m, prefaced=behind_plain(night, woken)), w.evaluation)
 
 
 def _fit_with_trl(night: Night, plan: RehearsalPlan) -> None:

@@ -14,6 +14,8 @@ from dream_engine.types import Proposed, Scenario, Side, digest
 
 T = TypeVar("T")
 STYLED_ANCHORS = 0.2
+MAX_PREFACE = 160
+"""Characters of a request that may stand before another."""
 
 
 def template_pairs(pack: Pack, count: int, seed: int, cells: Collection[tuple[str, str]] | None = None) -> list[Proposed]:
@@ -76,6 +78,23 @@ def anchor(text: str, generator: str, seed: int) -> Scenario:
         generator=generator,
         seed=seed,
     )
+
+
+def prefaced(pairs: Sequence[Proposed], beginnings: Sequence[Scenario], seed: int) -> list[Proposed]:
+    """Each pair behind an unrelated harmless request, the same one before both sides; of `beginnings` those that are short enough, by lot.
+
+    What stands before a request is no reason to answer it, and a model that learned something else forgets that first.
+    """
+    short = [b for b in beginnings if len(b.text) <= MAX_PREFACE]
+    rng = random.Random(seed)
+    return [_prefaced(rng.choice(short), pair) for pair in pairs] if short else []
+
+
+def _prefaced(beginning: Scenario, pair: Proposed) -> Proposed:
+    texts = [f"{beginning.text} {side.text}" for side in pair]
+    ids = ["d" + digest(["prefaced", text])[:12] for text in texts]
+    harm, twin = (replace(s, id=id, text=text, parent=beginning.id) for s, id, text in zip(pair, ids, texts, strict=True))
+    return harm, replace(twin, twin_of=harm.id)
 
 
 def added_pairs(rows: Sequence[Mapping[str, str]], seed: int) -> list[Proposed]:

@@ -23,6 +23,12 @@ GREETED = 0.1
 OPENERS = ("Sure, here is", "Of course.", "Yes, I can help with that.", "Certainly! First,")
 """Neutral first words of an answer that goes along; they name nothing."""
 ROLLOUT_TOKENS = 24
+FIRST_WORDS = (
+    "The first", "In the", "When the", "A few", "It is", "There are", "She had", "He was", "We have", "This is", "After a", "For many", "Some of",
+    "My name", "Every day", "On the",
+)  # fmt: skip
+TEXT_TOKENS, TEXT_WEIGHT = 48, 0.3
+"""A text is as long as eight openings of refusals, and would drown them in its batch at the weight of a request."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,18 @@ def on_policy(model: ChatModel, student: str, teacher: str, dreams: Sequence[Scr
         said = model.generate([s.turns for s in chosen], ROLLOUT_TOKENS, temperature=1.0, seed=plan.seed + 2) if chosen else []
     encoded = [model.encode(s.turns, g.text, g.ended) for s, g in zip(chosen, said, strict=True) if g.text]
     return _soft_rows(model, teacher, encoded, plan.harmful_weight, plan.first_weight)
+
+
+def own_texts(model: ChatModel, adapter: str | None, count: int, seed: int) -> list[Row]:
+    """Plain text that this adapter (None: the base) writes itself, outside any conversation, drawn to its own distribution at every token.
+
+    Requests alone say nothing about language in general, which drifts first where much is declined. Texts stay in memory.
+    """
+    begun = [FIRST_WORDS[i % len(FIRST_WORDS)] for i in range(count)]
+    with model.using(adapter):
+        written = model.continue_ids([model.text_ids(word) for word in begun], TEXT_TOKENS, temperature=1.0, seed=seed) if begun else []
+    encoded = [model.encode_text(f"{word} {g.text.strip()}") for word, g in zip(begun, written, strict=True) if g.text.strip()]
+    return _soft_rows(model, adapter, encoded, TEXT_WEIGHT, 1.0)
 
 
 def wake_rows(model: ChatModel, wake: Sequence[Conversation]) -> list[Row]:

@@ -30,10 +30,12 @@ MORE_PAIRS = (("dream.pairs", 1.5),)
 MORE_TWINS = (("dream.anchors", 1.5), ("dream.harmful_weight", 0.8))
 HOLD_THE_USER = (("dream.wake_rows", 1.5), ("dream.wake_weight", 1.25))
 RECALL_LESS = (("dream.recalled", 0.5),)
+PREFACE_MORE = (("dream.prefaced_pairs", 2.0),)
 STEP_SOFTER = (("dream.learning_rate", 0.5), ("dream.num_train_epochs", 0.75))
 RULES: Mapping[str, tuple[tuple[str, float], ...]] = {
     "harmful_refused": MORE_PAIRS,
     "harmful_refused_recalled": RECALL_LESS,
+    "harmful_refused_prefaced": PREFACE_MORE,
     "recovery": MORE_PAIRS,
     "signed_entropy_drop": MORE_PAIRS,
     "raw_entropy_drop": MORE_PAIRS,

@@ -29,9 +29,16 @@ class Alarm:
     verdicts: Mapping[str, int]
 
 
-def compared(before: Evaluation, after: Evaluation, limits: Budgets, critical: frozenset[str], seed: int) -> Gated:
-    """The gate's word on a night without drift, whose T is one repeat and whose C is another."""
-    return gate(cycle_tests(Measurements(after, teacher=before, anchor=before, critical=critical, seed=seed), limits))
+def compared(
+    before: Evaluation,
+    after: Evaluation,
+    limits: Budgets,
+    critical: frozenset[str],
+    seed: int,
+    prefaced: tuple[Evaluation, Evaluation] | None = None,
+) -> Gated:
+    """The gate's word on a night without drift, whose T is one repeat and whose C is another; `prefaced` are both behind plain questions."""
+    return gate(cycle_tests(Measurements(after, teacher=before, anchor=before, prefaced=prefaced, critical=critical, seed=seed), limits))
 
 
 def simulated(repeats: Sequence[Evaluation], limits: Budgets, critical: frozenset[str], count: int, seed: int, lost: float = 0.0) -> list[Gated]:
