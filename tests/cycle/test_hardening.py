@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from dream_engine.cycle import run_cycle
-from dream_engine.cycle.night import Night
 from dream_engine.files import read_jsonl
 from dream_engine.report.page import write_report
 
 Make = Callable[..., Any]
-WEAK = {"pairs": 12, "reworded_pairs": 0, "rounds": 2, "round_search": 80, "attack_cost": 1000, "settle_pairs": 0}
+WEAK = {"pairs": 12, "reworded_pairs": 0, "prefaced_pairs": 0, "rounds": 2, "round_search": 80, "attack_cost": 1000, "settle_pairs": 0}
 
 
 def test_failures_are_rehearsed_and_the_next_search_finds_fewer(commissioned: Any, sandbox_config: Make) -> None:
@@ -60,5 +59,5 @@ def test_a_killed_round_goes_on_to_the_same_weights(commissioned_root: Any, tmp_
 
 def test_without_rounds_nothing_is_searched(commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The default night does not pay for it."""
-    monkeypatch.setattr(Night, "grades", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr("dream_engine.cycle.hardening.search", lambda *_: pytest.fail("asked"))
     assert run_cycle(sandbox_config(), commissioned).folder.is_dir()
