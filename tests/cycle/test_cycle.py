@@ -305,7 +305,7 @@ def test_a_night_that_chooses_its_dreams_seals_and_remembers_them(commissioned: 
     assert code == 0
     assert len(shown["cells"]) == len(archive.hardest())
     assert shown["coverage"] > 0.9
-    second = run_cycle(sandbox_config(1, dream={"pool": 360}), commissioned)
+    second = run_cycle(sandbox_config(1, wake={"learning_rate": 1.5e-3}, dream={"pool": 360}), commissioned)
     rows = [*read_jsonl(second.folder / "dreams.jsonl"), *read_jsonl(second.folder / "blocked.jsonl")]
     remembered = {e.pair[0].id for held in archive.cells.values() for e in held}
     assert remembered & {row["meta"]["id"] if "meta" in row else row["scenario"]["id"] for row in rows}
