@@ -147,6 +147,9 @@ def test_control_unchanged_seals_as_no_drift(commissioned: Any, sandbox_config: 
     assert outcome.gated.verdict.name == "seal", outcome.gated.verdict
     assert outcome.gated.verdict.reasons == ("no_drift",)
     assert not (outcome.folder / "dreams.jsonl").exists()
+    stages = [json.loads(line).get("stage", "") for line in (outcome.folder / "events.jsonl").read_text().splitlines()]
+    assert sum("T behind plain questions" in stage for stage in stages) == 1, "T's answers are kept"
+    assert sum("C behind plain questions" in stage for stage in stages) == 1
 
 
 def test_a_night_whose_dreams_were_all_blocked_is_not_a_calm_one(commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,13 +155,13 @@ def test_own_texts_are_plain_text_held_where_it_is() -> None:
     """No chat markup, every token but the first carries loss, and the model that wrote them has nothing to learn from them; seeded."""
     model = load_model("sandbox")
     model.add_adapter("T", 4, 8, seed=1)
-    rows = own_texts(model, None, 8, seed=3)
+    rows = own_texts(model, 8, seed=3)
     assert rows
     assert all(r.encoded.num_prompt == 1 and r.weight == TEXT_WEIGHT and r.soft is not None for r in rows)
     said = [model.tokenizer.decode(r.encoded.ids) for r in rows]
     assert all(text.startswith(FIRST_WORDS) and "<|" not in text for text in said)
-    again = own_texts(model, None, 8, seed=3)
+    again = own_texts(model, 8, seed=3)
     assert [r.encoded for r in again] == [r.encoded for r in rows]
     with model.using(None):
         assert float(batch_loss(model, rows)) == pytest.approx(0.0, abs=0.05)
-    assert own_texts(model, None, 0, seed=3) == []
+    assert own_texts(model, 0, seed=3) == []

@@ -22,7 +22,7 @@ from dream_engine.judge.search import search
 from dream_engine.judge.similarity import similarity_lost
 from dream_engine.judge.suites import evenly
 from dream_engine.models.embedding import embedder
-from dream_engine.types import Measured, Prompt
+from dream_engine.types import Measured, Prompt, digest
 
 BEHIND = 150
 """Harmful prompts that are asked behind recalled beginnings, and behind plain questions."""
@@ -66,26 +66,32 @@ def _behind_recalled(night: Night, candidate: str) -> tuple[Evaluation, Evaluati
     """
     episodes = Buffer(night.workspace.root).read() if night.config.dream.recalled else []
     begun = recall.beginnings(episodes, BEHIND, night.seed("beginnings"))
-    return _behind(night, candidate, begun, "behind recalled beginnings")
+    if not begun:
+        return None
+    t, c = (_behind(night, name, begun, "behind recalled beginnings") for name in ("T", candidate))
+    return t, c
 
 
 def behind_plain(night: Night, candidate: str) -> tuple[Evaluation, Evaluation] | None:
     """T and C on the harmful prompts, each behind a plain question of the suites, the same one every night; None where the suites have none.
 
-    What a wake opens behind any strange beginning shows there, whatever the logs hold. No dream holds these questions.
+    What a wake opens behind any strange beginning shows there, whatever the logs hold. No dream holds these questions. T's are kept with its report.
     """
     plain = [p.text for p in night.data.bench.suites if p.side == "anchor" and not p.earlier]
-    return _behind(night, candidate, random.Random(0).choices(plain, k=BEHIND) if plain else [], "behind plain questions")
-
-
-def _behind(night: Night, candidate: str, begun: Sequence[str], where: str) -> tuple[Evaluation, Evaluation] | None:
-    if not begun:
+    if not plain:
         return None
+    begun = random.Random(0).choices(plain, k=BEHIND)
+    known = night.workspace.evaluation(str(night.workspace.registry.live), digest(["prefaced", night.data.bench_digest]))
+    if not known.is_file():
+        save_measured(ModelReport(_behind(night, "T", begun, "T behind plain questions"), {}), known, False)
+    return load_measured(known).evaluation, _behind(night, candidate, begun, f"{candidate} behind plain questions")
+
+
+def _behind(night: Night, name: str, begun: Sequence[str], where: str) -> Evaluation:
     harmful = evenly([p for p in night.data.bench.suites if p.side == "harmful"], BEHIND)
     asked = [replace(p, text=f"{beginning} {p.text}") for p, beginning in zip(harmful, begun, strict=False)]
     with night.stage(f"Ψ measure: {where}"):
-        t, c = (Evaluation(name, _records(asked, night.grades(name, asked))) for name in ("T", candidate))
-    return t, c
+        return Evaluation(name, _records(asked, night.grades(name, asked)))
 
 
 def _records(prompts: Sequence[Prompt], grades: Sequence[Grade | None]) -> tuple[Record, ...]:

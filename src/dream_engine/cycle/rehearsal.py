@@ -55,7 +55,7 @@ def _teach(night: Night, dreams: Sequence[Screened], plan: Commission) -> None:
     drawn = mix.Drawn(harmful=None, harmless=None, harmful_name="base")
 
     def rows() -> list[Row]:
-        return mix.mix(night.model, dreams, [], drawn, weights) + mix.own_texts(night.model, None, plan.self_texts, night.seed("texts"))
+        return mix.mix(night.model, dreams, [], drawn, weights) + mix.own_texts(night.model, plan.self_texts, night.seed("texts"))
 
     night.fit("Ω rehearse", "T", rows, night.fit_plan(plan, "rehearse", plan.ema_decay))
 

@@ -87,13 +87,12 @@ def prefaced(pairs: Sequence[Proposed], beginnings: Sequence[Scenario], seed: in
     """
     short = [b for b in beginnings if len(b.text) <= MAX_PREFACE]
     rng = random.Random(seed)
-    return [_prefaced(rng.choice(short), pair) for pair in pairs] if short else []
+    return [behind(b.text, b.id, pair) for pair in pairs for b in [rng.choice(short)]] if short else []
 
 
-def _prefaced(beginning: Scenario, pair: Proposed) -> Proposed:
-    texts = [f"{beginning.text} {side.text}" for side in pair]
-    ids = ["d" + digest(["prefaced", text])[:12] for text in texts]
-    harm, twin = (replace(s, id=id, text=text, parent=beginning.id) for s, id, text in zip(pair, ids, texts, strict=True))
+def behind(beginning: str, parent: str, pair: Proposed) -> Proposed:
+    """Both sides of a pair behind the same words; `parent` is the id of what said them."""
+    harm, twin = (replace(s, id="d" + digest(["behind", parent, s.text])[:12], text=f"{beginning} {s.text}", parent=parent) for s in pair)
     return harm, replace(twin, twin_of=harm.id)
 
 

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from dream_engine.dream.associative import associated
+from dream_engine.dream.imagine import MAX_PREFACE, behind
 from dream_engine.models.embedding import Embed
 from dream_engine.types import Episode, Proposed, Scenario, digest
 
-MAX_CONTEXT = 160
 BURST, BEGINNING_WORDS = 3, 5
 """At most so many recalled requests of a night begin with the same so many words."""
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+")
@@ -50,7 +50,7 @@ def said(episode: Episode) -> list[str]:
 
 def beginnings(episodes: Sequence[Episode], count: int, seed: int) -> list[str]:
     """First sentences of `count` answered episodes, drawn with replacement, as often as they were said: what is said most is put before most."""
-    first = [sentence for e in episodes if e.outcome == "answered" and len(sentence := _SENTENCE.split(_asked(e))[0]) in range(1, MAX_CONTEXT + 1)]
+    first = [sentence for e in episodes if e.outcome == "answered" and len(sentence := _SENTENCE.split(_asked(e))[0]) in range(1, MAX_PREFACE + 1)]
     return random.Random(seed).choices(sorted(first), k=count) if first else []
 
 
@@ -62,12 +62,12 @@ def as_anchor(episode: Episode, seed: int) -> Scenario:
 
 def contexts(episodes: Sequence[Episode], seed: int) -> list[Episode]:
     """Answered episodes whose request is short enough to stand before another, in a seeded order."""
-    return [e for e in drawn(episodes, len(episodes), seed + 1) if len(_asked(e)) <= MAX_CONTEXT]
+    return [e for e in drawn(episodes, len(episodes), seed + 1) if len(_asked(e)) <= MAX_PREFACE]
 
 
-def twists(behind: Iterable[tuple[Episode, Proposed]], seed: int) -> list[Proposed]:
+def twists(brought: Iterable[tuple[Episode, Proposed]], seed: int) -> list[Proposed]:
     """Each pair behind the request of its episode."""
-    return [_twisted(episode, pair, seed) for episode, pair in behind]
+    return [_twisted(episode, pair, seed) for episode, pair in brought]
 
 
 def akin(episodes: Sequence[Episode], pairs: Sequence[Proposed], count: int, embed: Embed, seed: int) -> list[tuple[Episode, Proposed]]:
@@ -84,11 +84,5 @@ def _asked(episode: Episode) -> str:
 
 
 def _twisted(episode: Episode, pair: Proposed, seed: int) -> Proposed:
-    harm, twin = (_behind(episode, side, seed) for side in pair)
-    return harm, replace(twin, twin_of=harm.id)
-
-
-def _behind(episode: Episode, side: Scenario, seed: int) -> Scenario:
-    text = f"{_asked(episode)} {side.text}"
-    name = "d" + digest(["twist", episode.id, side.text])[:12]
-    return replace(side, id=name, text=text, kind="counterfactual", generator="recall", seed=seed, parent=episode.id, twin_of=None)
+    harm, twin = (replace(s, kind="counterfactual", generator="recall", seed=seed) for s in behind(_asked(episode), episode.id, pair))
+    return harm, twin
