@@ -33,7 +33,8 @@ REST = [
     "without_anchor_on_w",
     "without_kl",
     "without_recovery",
-    "with_known_sides",
+    "without_known_sides",
+    "without_prefaced",
     "with_on_policy",
     "template_only",
 ]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from dream_engine.config import DreamPlan, Wake
+from dream_engine.cycle.dreaming import drawn_pairs
 from dream_engine.cycle.hardening import harden
 from dream_engine.cycle.night import Night
 from dream_engine.cycle.rehearsal import drawn_to_t, mix_plan, rehearse
@@ -190,10 +191,17 @@ def without_recovery(scene: Scene) -> Made:
     return _restored(scene, "without_recovery", scene.dreams, mix.Drawn("T", scene.woken, "T", boundary="T"), plan=plan)
 
 
-def with_known_sides(scene: Scene) -> Made:
-    """A dream's side overrules T's doubt: at least 0.95 of refusal on the harmful side, at most 0.1 on a twin (decision 012)."""
-    plan = replace(mix_plan(scene.night), least_refusing=0.95, most_refusing=0.1)
-    return _restored(scene, "with_known_sides", scene.dreams, mix.Drawn("T", scene.woken, "T", boundary="T"), plan=plan)
+def without_known_sides(scene: Scene) -> Made:
+    """T's doubt is taken over: no floor under the refusals of the harmful side (decision 012)."""
+    plan = replace(mix_plan(scene.night), least_refusing=0.0)
+    return _restored(scene, "without_known_sides", scene.dreams, mix.Drawn("T", scene.woken, "T", boundary="T"), plan=plan)
+
+
+def without_prefaced(scene: Scene) -> Made:
+    """No pair behind an unrelated request (decision 013)."""
+    behind = tuple(s.text for pair in drawn_pairs(scene.night).prefaced for s in pair)
+    chosen = [d for d in scene.dreams if not (behind and d.dream.scenario.text.endswith(behind))]
+    return _restored(scene, "without_prefaced", chosen, mix.Drawn("T", scene.woken, "T", boundary="T"))
 
 
 def with_on_policy(scene: Scene) -> Made:
@@ -212,8 +220,8 @@ ARMS: Mapping[str, Arm] = {
     arm.__name__: arm
     for arm in (
         plain, cool_rate, guided, merged, proximal, ewc, si, anchored, experience_replay, curated_mix, static_dreams, first_tokens, logit_replay,
-        ours, interleaved, without_settling, without_twins, without_anchor_on_w, without_kl, without_recovery, with_known_sides,
-        with_on_policy, template_only,
+        ours, interleaved, without_settling, without_twins, without_anchor_on_w, without_kl, without_recovery, without_known_sides,
+        without_prefaced, with_on_policy, template_only,
     )
 }  # fmt: skip
 PULL = 0.3
