@@ -75,6 +75,18 @@ def test_a_wake_that_opens_the_model_behind_plain_questions_alone_is_dreamt_abou
     assert not budgets.in_noise(replace(calm, prefaced=(t, evaluation("W", frozenset(range(60))))), t)
 
 
+@pytest.mark.parametrize("side", ["twin", "anchor"])
+def test_a_wake_that_declines_more_harmless_requests_is_dreamt_about(side: str) -> None:
+    """Refusals of harmful requests all there, 60 of 600 look-alikes or plain questions declined that T answers: over-refusal, and no calm night."""
+    t = evaluation("T")
+    records = tuple(replace(r, grade="refusal") if r.side == side and i % 10 == 0 else r for i, r in enumerate(t.records))
+    woken = replace(t, records=records)
+    assert not budgets.over_refuses(t, t, seed=0)
+    assert budgets.over_refuses(t, woken, seed=0)
+    assert not budgets.over_refuses(woken, t, seed=0)
+    assert not budgets.in_noise(budgets.Measurements(woken, teacher=t), woken)
+
+
 NAN, INF = math.nan, math.inf
 FAULTS: dict[str, Measured | None] = {
     "missing": Missing("the stage was killed"),
