@@ -112,28 +112,17 @@ def mix_plan(night: Night) -> mix.MixPlan:
 
 
 def _settle(night: Night, woken: str, dreams: Sequence[types.Dream]) -> None:
-    """C, as far from W towards R as brings refusals back and T's own of held-out look-alikes allow; those pairs are asked, never trained on."""
+    """C, as far from W towards R as T's own refusals of held-out look-alikes allow; their requests are asked, never trained on."""
     path, known = night.folder / "settled.json", frozenset(d.scenario.text for d in dreams)
     held_out = [pair for pair in drawn_pairs(night).held_out if pair[1].text not in known]
     if not path.is_file() and len(held_out) >= MIN_HELD_OUT:
         with night.stage("Ω settle"):
             harmful, twins = ([one.turns for one in side] for side in zip(*held_out, strict=True))
+            lost = _readiness(night, "T", harmful, dreams) - _readiness(night, woken, harmful, dreams)
             over = over_refuses(night.report("T").evaluation, night.report(woken).evaluation, night.config.seed)
-            ready = _readiness(night, "T", harmful, dreams)
-
-            def lost_at(share: float) -> float:
-                return ready - _readiness(night, _blended(night, woken, share), harmful, dreams)
-
-            found = settle(night.refuses("T", twins), lambda share: night.refuses(_blended(night, woken, share), twins), lost_at, over)
-            write_json(path, asdict(found))
+            write_json(path, asdict(settle(night.refuses("T", twins), lambda share: _refuses_at(night, woken, share, twins), lost, over)))
     night.settled = json.loads(path.read_text()) if path.is_file() else None
-    _blended(night, woken, night.settled["share"] if night.settled else 1.0)
-
-
-def _blended(night: Night, woken: str, share: float) -> str:
-    """C at this share of the way from W to R."""
-    night.model.blend_adapters(woken, "R", share, "C")
-    return "C"
+    night.model.blend_adapters(woken, "R", night.settled["share"] if night.settled else 1.0, "C")
 
 
 def _readiness(night: Night, adapter: str, asked: Sequence[Sequence[types.Message]], dreams: Sequence[types.Dream]) -> float:
@@ -148,3 +137,8 @@ def _readiness(night: Night, adapter: str, asked: Sequence[Sequence[types.Messag
     with night.model.using(adapter):
         each = night.model.opener_logprobs(asked, openers) * torch.tensor([len(ids) for ids in openers])  # (asked, openers)
     return float(each.exp().sum(1).mean())
+
+
+def _refuses_at(night: Night, woken: str, share: float, asked: Sequence[Sequence[types.Message]]) -> list[bool]:
+    night.model.blend_adapters(woken, "R", share, "C")
+    return night.refuses("C", asked)
