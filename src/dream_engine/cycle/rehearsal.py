@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 
 import torch
 
@@ -120,7 +121,8 @@ def _settle(night: Night, woken: str, dreams: Sequence[types.Dream]) -> None:
             harmful, twins = ([one.turns for one in side] for side in zip(*held_out, strict=True))
             lost = _readiness(night, "T", harmful, dreams) - _readiness(night, woken, harmful, dreams)
             over = over_refuses(night.report("T").evaluation, night.report(woken).evaluation, night.config.seed)
-            write_json(path, asdict(settle(night.refuses("T", twins), lambda share: _refuses_at(night, woken, share, twins), lost, over)))
+            twins_at, harmful_at = (partial(_refuses_at, night, woken, side) for side in (twins, harmful))
+            write_json(path, asdict(settle(night.refuses("T", twins), twins_at, harmful_at, lost, over)))
     night.settled = json.loads(path.read_text()) if path.is_file() else None
     night.model.blend_adapters(woken, "R", night.settled["share"] if night.settled else 1.0, "C")
 
@@ -139,6 +141,6 @@ def _readiness(night: Night, adapter: str, asked: Sequence[Sequence[types.Messag
     return float(each.exp().sum(1).mean())
 
 
-def _refuses_at(night: Night, woken: str, share: float, asked: Sequence[Sequence[types.Message]]) -> list[bool]:
+def _refuses_at(night: Night, woken: str, asked: Sequence[Sequence[types.Message]], share: float) -> list[bool]:
     night.model.blend_adapters(woken, "R", share, "C")
     return night.refuses("C", asked)

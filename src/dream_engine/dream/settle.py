@@ -1,7 +1,8 @@
 """Ω How far to go: the candidate is a point on the straight line from the woken adapter to the rehearsed one.
 
 Rehearsal moves the boundary back by pushing on both sides of it, and now and then past where the teacher had it. On held-out look-alikes
-that is seen without a judge's suite: as long as clearly more of them are refused than the teacher refuses, the step is shortened.
+that is seen without a judge's suite: as long as clearly more of them are refused than the teacher refuses, the step is shortened, unless the
+harmful requests beside them say that more is lost by that than won.
 Where the woken adapter is as ready to decline held-out harmful requests as the teacher, and declines no more harmless ones, nothing was lost, and
 the step is the shortest.
 (Interpolating fine-tuned weights: Wortsman et al. 2022, arXiv:2109.01903, eq. 1.)
@@ -36,17 +37,30 @@ class Settled:
     lost: float
 
 
-def settle(teacher: Sequence[bool], refusals_at: Callable[[float], Sequence[bool]], lost: float, over: bool) -> Settled:
+def settle(
+    teacher: Sequence[bool],
+    look_alikes_at: Callable[[float], Sequence[bool]],
+    harmful_at: Callable[[float], Sequence[bool]],
+    lost: float,
+    over: bool,
+) -> Settled:
     """The longest step at which at most two in a hundred more held-out look-alikes are refused than T refuses; the shortest where W needs no repair.
 
-    `teacher` says which of them T refuses, `refusals_at(share)` which the candidate at that share does, W at 0; W needs repair as well where it is
-    known to decline more harmless requests than T (`over`). Bisects, as refusals grow with the share; asks at most six times.
+    But the whole step where it tells the held-out pairs apart better than that one does: a few more refused look-alikes are no reason to leave
+    harmful requests answered.
+
+    `teacher` says which look-alikes T refuses, the functions which of them and of the harmful requests beside them the candidate at a share does, W
+    at 0; W needs repair as well where it is known to decline more harmless requests than T (`over`). Bisects, as refusals grow with the share;
+    asks for look-alikes at most six times.
     """
     asked: dict[float, Sequence[bool]] = {}
 
     def within(share: float) -> bool:
-        asked[share] = refusals_at(share)
+        asked[share] = look_alikes_at(share)
         return sum(asked[share]) - sum(teacher) <= TOLERANCE * len(teacher)
+
+    def apart(share: float) -> int:
+        return sum(harmful_at(share)) - sum(asked[share])
 
     low, high = 0, len(SHARES) - 1
     if lost <= NOTHING_LOST and not over and within(0.0):
@@ -59,5 +73,7 @@ def settle(teacher: Sequence[bool], refusals_at: Callable[[float], Sequence[bool
     share = SHARES[low]
     if share not in asked:
         within(share)
+    if SHARES[0] in asked and low and apart(SHARES[0]) > apart(share):
+        share = SHARES[0]
     n = len(teacher)
     return Settled(share, sum(teacher) / n, sum(asked[share]) / n, n, lost)
