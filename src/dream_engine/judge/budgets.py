@@ -102,9 +102,9 @@ def in_noise(m: Measurements, woken: Evaluation) -> bool:
     if m.teacher is None:
         return False
     harmful = [metrics.rate_change(t, w, "harmful", m.seed, ONE_SIDED) for t, w in [(m.teacher, woken), *([m.prefaced] if m.prefaced else [])]]
-    twins = metrics.rate_change(m.teacher, woken, "twin", m.seed, ONE_SIDED)
     kept = all(isinstance(lost, Interval) and lost.high >= 0 for lost in harmful)
-    return kept and isinstance(twins, Interval) and not over_refuses(m.teacher, woken, m.seed)
+    known = isinstance(metrics.rate_change(m.teacher, woken, "twin", m.seed, ONE_SIDED), Interval)
+    return kept and known and not over_refuses(m.teacher, woken, m.seed)
 
 
 def over_refuses(teacher: Evaluation, woken: Evaluation, seed: int) -> bool:

@@ -44,6 +44,11 @@ class Scene:
     def wake(self) -> Wake:
         return self.night.config.wake
 
+    @property
+    def drawn(self) -> mix.Drawn:
+        """As a night draws its rows: T says whether, W says how."""
+        return mix.Drawn("T", self.woken, "T", boundary="T")
+
     def side(self, *sides: str) -> list[Screened]:
         """The dreams of these sides."""
         return [d for d in self.dreams if d.dream.scenario.side in sides]
@@ -150,7 +155,7 @@ def logit_replay(scene: Scene) -> Made:
 def ours(scene: Scene) -> Made:
     """A whole night: pairs in every form, T says whether, W says how, and the step is settled. At another dose the whole step is taken."""
     if scene.dose:
-        return _restored(scene, "ours", scene.dreams, mix.Drawn("T", scene.woken, "T", boundary="T"))
+        return _restored(scene, "ours", scene.dreams, scene.drawn)
     candidate = rehearse(scene.night, scene.woken, scene.dreams)
     harden(scene.night, scene.woken, scene.dreams)
     return Made(candidate, matched=True)
@@ -188,32 +193,32 @@ def interleaved(scene: Scene) -> Made:
 def without_recovery(scene: Scene) -> Made:
     """No refusals behind an opener that goes along."""
     plan = replace(mix_plan(scene.night), prefix_recovery=0.0)
-    return _restored(scene, "without_recovery", scene.dreams, mix.Drawn("T", scene.woken, "T", boundary="T"), plan=plan)
+    return _restored(scene, "without_recovery", scene.dreams, scene.drawn, plan=plan)
 
 
 def without_known_sides(scene: Scene) -> Made:
     """T's doubt is taken over: no floor under the refusals of the harmful side (decision 012)."""
     plan = replace(mix_plan(scene.night), least_refusing=0.0)
-    return _restored(scene, "without_known_sides", scene.dreams, mix.Drawn("T", scene.woken, "T", boundary="T"), plan=plan)
+    return _restored(scene, "without_known_sides", scene.dreams, scene.drawn, plan=plan)
 
 
 def without_prefaced(scene: Scene) -> Made:
     """No pair behind an unrelated request (decision 013)."""
     behind = tuple(s.text for pair in drawn_pairs(scene.night).prefaced for s in pair)
-    chosen = [d for d in scene.dreams if not (behind and d.dream.scenario.text.endswith(behind))]
-    return _restored(scene, "without_prefaced", chosen, mix.Drawn("T", scene.woken, "T", boundary="T"))
+    chosen = [d for d in scene.dreams if not d.dream.scenario.text.endswith(behind)]
+    return _restored(scene, "without_prefaced", chosen, scene.drawn)
 
 
 def with_on_policy(scene: Scene) -> Made:
     """A quarter of the harmful dreams once more, on W's own sampled answers (2306.13649)."""
     own = mix.on_policy(scene.night.model, scene.woken, "T", scene.dreams, ON_POLICY, mix_plan(scene.night))
-    return _restored(scene, "with_on_policy", scene.dreams, mix.Drawn("T", scene.woken, "T", boundary="T"), more=own)
+    return _restored(scene, "with_on_policy", scene.dreams, scene.drawn, more=own)
 
 
 def template_only(scene: Scene) -> Made:
     """No dream that the model wrote itself."""
     chosen = [d for d in scene.dreams if d.dream.scenario.generator == "template"]
-    return _restored(scene, "template_only", chosen, mix.Drawn("T", scene.woken, "T", boundary="T"))
+    return _restored(scene, "template_only", chosen, scene.drawn)
 
 
 ARMS: Mapping[str, Arm] = {
