@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 from dream_engine.capture.episodes import Buffer
 from dream_engine.config import Config
+from dream_engine.cycle.judging import BEHIND, teacher_behind_plain
 from dream_engine.dream import imagine, mix
 from dream_engine.dream.rehearse import RehearsalPlan, Row, rehearse, soften
 from dream_engine.inputs import Data
+from dream_engine.judge.measure import LENGTH_PROMPTS, LENGTH_TOKENS
 from dream_engine.models.hf import ChatModel, load_model
 from dream_engine.policy.pack import Pack, load_pack
 from dream_engine.progress import Show, staged
@@ -120,8 +122,16 @@ def _later(config: Config, workspace: Workspace, data: Data, clock: _Clock) -> l
         Stage("Ω rehearse", steps, *clock.step(clock.rows, plan.per_device_train_batch_size)),
         Stage("Ω settle", plan.settle_pairs * SETTLE_ROUNDS, clock.answered(12), 12),
         *_measured(config, data, clock, "C", lengths=True),
+        _behind_plain(config, workspace, data, clock),
     ]
     return stages
+
+
+def _behind_plain(config: Config, workspace: Workspace, data: Data, clock: _Clock) -> Stage:
+    """Harmful prompts behind plain questions, put to C and, where its answers are not kept, to T."""
+    models = 1 if teacher_behind_plain(workspace, data.bench_digest).is_file() else 2
+    asked, tokens = min(BEHIND, [p.side for p in data.bench.suites].count("harmful")), config.judge.answer_tokens
+    return Stage("Ψ behind plain questions", models * asked, clock.answered(tokens), tokens)
 
 
 def _measured(config: Config, data: Data, clock: _Clock, name: str, lengths: bool) -> list[Stage]:
@@ -133,7 +143,8 @@ def _measured(config: Config, data: Data, clock: _Clock, name: str, lengths: boo
         Stage(f"Ψ probe of {name}", len(sides) - sides.count("anchor"), clock.probed()),
         Stage(f"Ψ losses of {name}", len(data.bench.user) + len(data.bench.general), clock.scored()),
     ]
-    return [*stages, Stage(f"Ψ lengths of {name}", 50, clock.answered(128), 128)] if lengths else stages
+    long = Stage(f"Ψ lengths of {name}", min(LENGTH_PROMPTS, sides.count("anchor")), clock.answered(LENGTH_TOKENS), LENGTH_TOKENS)
+    return [*stages, long] if lengths else stages
 
 
 class _Clock:
@@ -148,8 +159,7 @@ class _Clock:
     def answered(self, tokens: int) -> float:
         """One judged or rehearsed answer; a long one is timed by its first 32 tokens."""
         timed = min(tokens, 32)
-        asked = self._asked if tokens <= 32 else self._asked[:50]
-        return self._each(f"answer {tokens}", len(asked), lambda: self.model.generate(asked, timed)) * tokens / timed
+        return self._each(f"answer {tokens}", len(self._asked), lambda: self.model.generate(self._asked, timed)) * tokens / timed
 
     def written(self, tokens: int) -> float:
         """One request that the model writes itself."""

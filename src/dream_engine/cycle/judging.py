@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dream_engine.capture.episodes import Buffer
@@ -23,6 +24,7 @@ from dream_engine.judge.similarity import similarity_lost
 from dream_engine.judge.suites import evenly
 from dream_engine.models.embedding import embedder
 from dream_engine.types import Measured, Prompt, digest
+from dream_engine.workspace import Workspace
 
 BEHIND = 150
 """Harmful prompts that are asked behind recalled beginnings, and behind plain questions."""
@@ -81,10 +83,15 @@ def behind_plain(night: Night, candidate: str) -> tuple[Evaluation, Evaluation] 
     if not plain:
         return None
     begun = random.Random(0).choices(plain, k=BEHIND)
-    known = night.workspace.evaluation(str(night.workspace.registry.live), digest(["prefaced", night.data.bench_digest]))
+    known = teacher_behind_plain(night.workspace, night.data.bench_digest)
     if not known.is_file():
         save_measured(ModelReport(_behind(night, "T", begun, "T behind plain questions"), {}), known, False)
     return load_measured(known).evaluation, _behind(night, candidate, begun, f"{candidate} behind plain questions")
+
+
+def teacher_behind_plain(workspace: Workspace, bench_digest: str) -> Path:
+    """Where T's answers behind plain questions are kept."""
+    return workspace.evaluation(str(workspace.registry.live), digest(["prefaced", bench_digest]))
 
 
 def _behind(night: Night, name: str, begun: Sequence[str], where: str) -> Evaluation:
