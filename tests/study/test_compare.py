@@ -61,6 +61,16 @@ def test_an_arm_like_ours_is_never_proven_behind() -> None:
     assert (line.ahead.value, line.p) == (0.0, 1.0)  # type: ignore[union-attr]
 
 
+def test_arms_are_compared_on_the_clusters_that_both_have() -> None:
+    """An arm in which two clusters could not be judged, and which is ours elsewhere, differs in nothing: not in the rate, and in no resample."""
+    rows = results(A, **WORN, ours=(0.5, 0.2, 1.0), torn=(0.5, 0.2, 1.0))
+    torn = rows[-1].evaluation
+    kept = tuple(r for r in torn.records if r.cluster not in ("c0", "c39"))
+    rows[-1] = Result(A, "torn", True, 100, Evaluation("torn", kept, torn.user))
+    line = next(x for x in table(rows, [A]) if x.arm == "torn")
+    assert (line.ahead.value, line.ahead.low, line.ahead.high, line.p) == (0.0, 0.0, 0.0, 1.0)  # type: ignore[union-attr]
+
+
 def test_what_was_not_measured_is_an_empty_cell_and_never_zero() -> None:
     """Without user rows there is no gain: a dash in the text, nothing in the CSV."""
     rows = [Result(A, n, True, 1, Evaluation(n, evaluation(n, h, t).records)) for n, (h, t, _) in (WORN | {"ours": (0.9, 0.1, 1.0)}).items()]

@@ -123,8 +123,8 @@ def _ahead(ours: Mapping[Setting, Result], theirs: Mapping[Setting, Result], see
     shared = [s for s in ours if s in theirs]
     if not shared:
         return Missing("no setting has both"), None
-    mine, other = ([grid(of[s].evaluation, "contrast") for s in shared] for of in (ours, theirs))
-    (a, n), (b, m) = _stacked(mine), _stacked(other)
+    sums, counts = _stacked([grid(of[s].evaluation, "contrast") for of in (ours, theirs) for s in shared])
+    (a, b), (n, m) = np.split(sums, 2), np.split(counts, 2)
     drawn = _resampled(a, n, seed) - _resampled(b, m, seed)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Interval(_point(a, n) - _point(b, m), float(low), float(high), len(shared)), float((1 + (drawn <= 0).sum()) / (1 + len(drawn)))
