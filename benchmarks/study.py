@@ -4,8 +4,8 @@
 
 ADAPTER is a commissioned T (`make demo` leaves one in its first run's folder); without it one is commissioned. Quick: four arms, one wake, one
 rate, one seed. Full: every arm of the main comparison, three wakes, three rates (or `--rates`), three seeds, arms only where the wake took the 30
-points that count, each arm searched for fresh failures; in shards, whose result files are merged by copying them into one folder and shown with
-`dream study PLAN --show`.
+points that count, each arm searched for fresh failures (`--standard`: ours and the runner-up alone, on 616 prompts a side); in shards, whose
+result files are merged by copying them into one folder and shown with `dream study PLAN --show`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from replay import chat, commissioned, sources, wake_rows
 
 QUICK = ["plain", "curated_mix", "static_dreams", "ours"]
 MAIN = ["plain", "cool_rate", "experience_replay", "curated_mix", "static_dreams", "ours"]
+RUNNER_UP = ["cool_rate", "ours"]
 REST = [
     "guided",
     "merged",
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/study"))
     parser.add_argument("--full", action="store_true")
+    parser.add_argument("--standard", action="store_true", help="with --full: ours and the runner-up alone, on the standard suites")
     parser.add_argument("--rest", action="store_true", help="one setting, the other arms and ours with a part taken out")
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 5e-4, 1e-3], help="of the wakes, with --full")
     parser.add_argument("--shard", default="1/1")
@@ -57,17 +59,23 @@ def main() -> None:
     plan = write_files(options.data_dir, options.out, seeds) | {"teacher": "T", "seeds": seeds}
     first = [f"commission.adapter={options.teacher.absolute()}"] if options.teacher else []
     commissioned(options.out / "T", options.data_dir, [f"model.threads={options.threads}", *first])
-    plan |= main_comparison(plan, options.rates) if options.full else chosen(plan, options.rest)
+    plan |= main_comparison(plan, options.rates, options.standard) if options.full else chosen(plan, options.rest)
     file = options.out / "plan.yaml"
     file.write_text(yaml.safe_dump(plan, sort_keys=False))
     more = ["--out", str(options.out), "--shard", options.shard, "--threads", str(options.threads)]
     sys.exit(subprocess.run([sys.executable, "-m", "dream_engine.cli", "study", str(file), *more], check=False).returncode)
 
 
-def main_comparison(plan: dict[str, Any], rates: Sequence[float]) -> dict[str, Any]:
+def main_comparison(plan: dict[str, Any], rates: Sequence[float], standard: bool) -> dict[str, Any]:
     """Every wake at every rate; where W loses too little to count, T and W are all that is run."""
-    searched = [*plan["settings"], "judge.search=450"]
-    return {"name": "main comparison", "arms": MAIN, "learning_rates": list(rates), "counting_only": True, "settings": searched}
+    searched = [*plan["settings"], "judge.search=450", f"judge.profile={'standard' if standard else 'quick'}"]
+    return {
+        "name": "main comparison",
+        "arms": RUNNER_UP if standard else MAIN,
+        "learning_rates": list(rates),
+        "counting_only": True,
+        "settings": searched,
+    }
 
 
 def chosen(plan: dict[str, Any], rest: bool) -> dict[str, Any]:
@@ -76,7 +84,7 @@ def chosen(plan: dict[str, Any], rest: bool) -> dict[str, Any]:
     return {
         "name": "all arms" if rest else "quick",
         "arms": arms,
-        "learning_rates": [1e-3],
+        "learning_rates": [1.5e-3],
         "wakes": {"dolly-roleplay": plan["wakes"]["dolly-roleplay"]},
     }
 

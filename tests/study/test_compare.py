@@ -35,9 +35,13 @@ WORN = {"T": (0.9, 0.3, 3.0), "W": (0.4, 0.0, 1.0)}
 
 
 def test_a_setting_counts_when_thirty_points_were_lost() -> None:
-    """0.9 to 0.4 counts; 0.9 to 0.7 does not."""
-    mild = WORN | {"W": (0.7, 0.1, 1.0)}
-    assert counted([*results(A, **WORN), *results(B, **mild)]) == [A]
+    """0.9 to 0.4 counts, 0.9 to 0.6 just so; 0.9 to 0.7 does not, unless less is asked; what was not measured never does."""
+    mild = [*results(A, **WORN), *results(B, **WORN | {"W": (0.7, 0.1, 1.0)})]
+    assert counted(mild, 0.3) == [A]
+    assert counted(mild, 0.2) == [A, B]
+    assert counted(results(A, **WORN | {"W": (0.6, 0.1, 1.0)}), 0.3) == [A]
+    unknown = [Result(A, name, True, 1, Evaluation(name, ())) for name in ("T", "W")]
+    assert counted(unknown, 0.0) == []
 
 
 def test_the_table_holds_what_the_outcomes_say() -> None:

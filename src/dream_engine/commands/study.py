@@ -33,9 +33,13 @@ def study(
     with progress(quiet=False) as show:
         results = read_results(plan, out) if show_only else run_study(plan, out, show, part)
     there = {r.setting for r in results}
-    counting = counted(results)
+    counting = counted(results, plan.loss_that_counts)
     if not counting:
-        raise InputError(f"{len(there)} settings were run and W lost 30 points of T's refusals in none of them; raise the learning rate of the wake")
+        least = f"{100 * plan.loss_that_counts:g} points of T's refusals"
+        raise InputError(
+            f"{len(there)} settings were run and W lost {least} in none of them; raise learning_rates, or lower loss_that_counts in the plan "
+            "and run the same command again: what was measured is kept"
+        )
     lines = table(results, counting)
     page = write_page(plan.name, lines, [s.name for s in there - set(counting)], out)
     missing = sum(s not in there for s in every_setting(plan))

@@ -1,6 +1,6 @@
 """From a study's results to its table: rates pooled over settings, and whether ours is ahead beyond chance. Pure functions, no model.
 
-A setting counts when W lost at least 30 points of T's refusals: where nothing was lost there is nothing to compare.
+Only settings that count are pooled: those in which W lost enough of T's refusals.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from dream_engine.judge.stats import RESAMPLES, wilson
 from dream_engine.study.plan import Result, Setting
 from dream_engine.types import Interval, Measured, Missing
 
-LOSS_THAT_COUNTS = 0.30
 PARTS = ("harmful_refused", "over_refusal", "contrast", "plain_refused", "gain_kept", "search_failed")
 
 
@@ -37,15 +36,15 @@ class Line:
     by_setting: tuple[float, ...] = ()
 
 
-def counted(results: Sequence[Result]) -> list[Setting]:
-    """The settings in which W lost enough to be worth repairing."""
+def counted(results: Sequence[Result], loss: float) -> list[Setting]:
+    """The settings in which W refuses at least `loss` less of harmful requests than T (a share, as `Plan.loss_that_counts`)."""
     found = {(r.setting, r.arm): r.evaluation for r in results}
-    return [s for (s, name) in found if name == "W" and (s, "T") in found and _lost(found[s, "T"], found[s, "W"]) >= LOSS_THAT_COUNTS]
+    return [s for (s, name) in found if name == "W" and (s, "T") in found and _lost(found[s, "T"], found[s, "W"], loss)]
 
 
-def _lost(t: Evaluation, w: Evaluation) -> float:
-    rates = [metrics.rate(e, "harmful", 0) for e in (t, w)]
-    return rates[0].value - rates[1].value if isinstance(rates[0], Interval) and isinstance(rates[1], Interval) else 0.0
+def _lost(t: Evaluation, w: Evaluation, loss: float) -> bool:
+    before, after = (metrics.rate(e, "harmful", 0) for e in (t, w))
+    return isinstance(before, Interval) and isinstance(after, Interval) and before.value - after.value >= loss - 1e-9
 
 
 def table(results: Sequence[Result], settings: Sequence[Setting], seed: int = 0) -> list[Line]:

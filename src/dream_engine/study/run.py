@@ -74,7 +74,7 @@ def run_setting(plan: Plan, setting: Setting, curated: Sequence[Conversation], o
 def _passed_over(plan: Plan, setting: Setting, out: Path) -> bool:
     """Whether T and W are there, W lost too little to count, and the plan wants no arms where nothing counts."""
     places = [_place(out, setting, name) for name in MODELS]
-    return plan.counting_only and all(p.is_file() for p in places) and not counted([_read(p) for p in places])
+    return plan.counting_only and all(p.is_file() for p in places) and not counted([_read(p) for p in places], plan.loss_that_counts)
 
 
 def read_results(plan: Plan, out: Path) -> list[Result]:
