@@ -74,14 +74,20 @@ def test_every_arm_runs_at_matched_tokens_and_once_only(plan_file: Path, tmp_pat
     assert (out / "study.html").read_text().count("<svg") == 4
 
 
-def test_where_too_little_was_lost_only_t_and_w_are_measured(plan_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `counting_only` a wake that takes less than 30 points ends behind W, and a second run does not open it again."""
+def test_where_too_little_was_lost_only_t_and_w_are_measured(plan_file: Path, tmp_path: Path, dream: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `counting_only` a wake that takes less than 30 points ends behind W, a second run does not open it again, and the command says what to do;
+    with less asked for, the same results make a table."""
     raw = yaml.safe_load(plan_file.read_text())
     plan_file.write_text(yaml.safe_dump(raw | {"learning_rates": [1e-8], "counting_only": True}))
     plan, out = load_plan(plan_file), tmp_path / "out"
     assert {r.arm for r in run_study(plan, out, silent)} == {"T", "W"}
     monkeypatch.setattr("dream_engine.study.run.open_night", lambda *a: pytest.fail("a setting that was passed over was opened again"))
     assert {r.arm for r in run_study(plan, out, silent)} == {"T", "W"}
+    code, _, err = dream("study", str(plan_file), "--out", str(out), "--show")
+    assert (code, "loss_that_counts" in err) == (2, True), err
+    plan_file.write_text(yaml.safe_dump(raw | {"learning_rates": [1e-8], "loss_that_counts": 0}))
+    code, text, err = dream("study", str(plan_file), "--out", str(out), "--show")
+    assert (code, "1 settings counted, 0 not run yet" in text) == (0, True), err
 
 
 def test_within_matches_tokens_to_a_row() -> None:
