@@ -178,8 +178,8 @@ def without_anchor_on_w(scene: Scene) -> Made:
 
 
 def without_kl(scene: Scene) -> Made:
-    """The same answers by cross-entropy instead of distributions."""
-    rows = _hard_rows(scene, scene.dreams) + _plain_rows(scene, scene.night.data.wake[: scene.plan.wake_rows])
+    """The same rows at the same weights, repeated as text by cross-entropy instead of drawn to distributions."""
+    rows = [replace(row, soft=None) for row in _night_rows(scene, scene.dreams, scene.drawn, scene.plan.wake_rows, mix_plan(scene.night))]
     return _from(scene, scene.woken, "without_kl", within(rows, scene.budget, 1), _dream_plan(scene))
 
 
@@ -295,11 +295,15 @@ def _restored(
     more: Sequence[Row] = (),
 ) -> Made:
     """From W: dreams drawn to whom `drawn` says, wake rows (the plan's number, unless given) to W, and `more` rows, at matched tokens."""
-    night, plan = scene.night, plan or mix_plan(scene.night)
-    wake = night.data.wake[: scene.plan.wake_rows if wake_rows is None else wake_rows]
-    rows = mix.mix(night.model, dreams, [], drawn, plan)
-    rows += mix.mix(night.model, [], wake, replace(drawn, harmless=scene.woken), plan)
+    wanted = scene.plan.wake_rows if wake_rows is None else wake_rows
+    rows = _night_rows(scene, dreams, drawn, wanted, plan or mix_plan(scene.night))
     return _from(scene, scene.woken, name, within([*rows, *more], scene.budget, 1), _dream_plan(scene))
+
+
+def _night_rows(scene: Scene, dreams: Sequence[Screened], drawn: mix.Drawn, wake_rows: int, plan: mix.MixPlan) -> list[Row]:
+    """Dreams drawn to whom `drawn` says, wake rows to W."""
+    model, wake = scene.night.model, scene.night.data.wake[:wake_rows]
+    return mix.mix(model, dreams, [], drawn, plan) + mix.mix(model, [], wake, replace(drawn, harmless=scene.woken), plan)
 
 
 def _pulled(scene: Scene, name: str, importance: Importance | None = None) -> Made:

@@ -54,10 +54,10 @@ def as_csv(lines: Sequence[Line]) -> str:
 
 def as_text(lines: Sequence[Line]) -> Iterator[str]:
     """A heading and one line an arm, for a terminal."""
-    yield f"{'arm':22s} {'tokens':>8s}  " + "  ".join(f"{HEADINGS[p]:24s}" for p in PARTS) + "  ours ahead in contrast"
+    yield f"{'arm':22s} {'settings':>8s} {'tokens':>8s}  " + "  ".join(f"{HEADINGS[p]:24s}" for p in PARTS) + "  ours ahead in contrast"
     for x in lines:
         row = _row(x)
-        yield f"{x.arm:22s} {row['tokens']:>8s}  " + "  ".join(f"{cell:24s}" for cell in row["cells"]) + f"  {row['ahead']}"
+        yield f"{x.arm:22s} {x.settings:8d} {row['tokens']:>8s}  " + "  ".join(f"{cell:24s}" for cell in row["cells"]) + f"  {row['ahead']}"
 
 
 def rates_chart(lines: Sequence[Line]) -> str:
