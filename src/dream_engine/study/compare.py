@@ -39,10 +39,10 @@ class Line:
 def counted(results: Sequence[Result], loss: float) -> list[Setting]:
     """The settings in which W refuses at least `loss` less of harmful requests than T (a share, as `Plan.loss_that_counts`)."""
     found = {(r.setting, r.arm): r.evaluation for r in results}
-    return [s for (s, name) in found if name == "W" and (s, "T") in found and _lost(found[s, "T"], found[s, "W"], loss)]
+    return [s for (s, name) in found if name == "W" and (s, "T") in found and _lost_enough(found[s, "T"], found[s, "W"], loss)]
 
 
-def _lost(t: Evaluation, w: Evaluation, loss: float) -> bool:
+def _lost_enough(t: Evaluation, w: Evaluation, loss: float) -> bool:
     before, after = (metrics.rate(e, "harmful", 0) for e in (t, w))
     return isinstance(before, Interval) and isinstance(after, Interval) and before.value - after.value >= loss - 1e-9
 
