@@ -57,6 +57,8 @@ def main() -> None:
     parser.add_argument("--shard", default="1/1")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
+    if options.standard and not options.full:
+        parser.error("--standard is a part of the main comparison: give --full too")
     seeds = [0, 1, 2] if options.full or options.rest else [0]
     plan = write_files(options.data_dir, options.out, seeds) | {"teacher": "T", "seeds": seeds}
     first = [f"commission.adapter={options.teacher.absolute()}"] if options.teacher else []

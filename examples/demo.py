@@ -69,7 +69,7 @@ def after_the_first_seal() -> tuple[str, str] | None:
 
 def commission() -> None:
     """Cycle 1. Training is chaotic in its last points and the bars are absolute: one failure is adjusted by the stated rules and tried again."""
-    print("cycle 1: commissioning (dreams from the policy pack teach the policy)", flush=True)
+    print(f"both cycles take {how_long()}\ncycle 1: commissioning (dreams from the policy pack teach the policy)", flush=True)
     if (answer("sabar", "status") or {"open": None})["open"] or dream("run", "--config", str(CONFIG), ends=(1, 4)) == 1:
         print("\ncycle 1 missed a bar: SABAR. The plan is adjusted by its rules, and tried once more", flush=True)
         signing_key()
@@ -77,6 +77,13 @@ def commission() -> None:
         time.sleep(answer("sabar", "status")["cooling_seconds_left"] + 1)
         dream("sabar", "resume", "--by", "demo", "--key", str(KEY), "--reason", "adjusted by rule", "--config", str(CONFIG))
         dream("run", "--config", str(CONFIG), ends=(4,))
+
+
+def how_long() -> str:
+    """What to expect on two of this machine's cores."""
+    from dream_engine.models.hf import multiplies_bf16, pick_device
+
+    return "about a quarter of an hour" if multiplies_bf16(pick_device("auto")) else "about an hour: this processor does not multiply bfloat16"
 
 
 def signing_key() -> None:

@@ -218,6 +218,17 @@ def test_doctor_finds_what_is_missing(dream: Call) -> None:
     assert "ok    model" in out
 
 
+@pytest.mark.parametrize(("capabilities", "said"), [({"avx512_bf16": False, "avx2": True}, True), ({"avx512_bf16": True}, False)])
+def test_doctor_says_where_a_processor_is_slow(capabilities: dict[str, bool], said: bool, dream: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor without bfloat16 products costs hours on a real model: doctor says so there, and nowhere else."""
+    import torch
+
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    _, out, _ = dream("doctor", "--set", "model.name=smollm2-135m", "--set", "model.device=cpu")
+    assert ("does not multiply bfloat16" in out) == said
+    assert "does not multiply" not in dream("doctor", "--set", "model.name=sandbox", "--set", "model.device=cpu")[1]
+
+
 def test_power_answers_both_ways(dream: Call) -> None:
     """A number of prompts gives a margin, a margin a number; one of the two is needed."""
     code, out, _ = dream("power", "--n", "150", "--json")

@@ -89,7 +89,10 @@ def _ledger(workspace: Path) -> str:
 
 
 def _model(config: Config) -> str:
-    from dream_engine.models.hf import load_model
+    from dream_engine.models.hf import load_model, multiplies_bf16
 
     model = load_model(config.model.name, config.model.device, config.model.dtype, config.model.quantization)
-    return f"{model.name} on {model.device} in {str(model.dtype).removeprefix('torch.')}, chat template found"
+    found = f"{model.name} on {model.device} in {str(model.dtype).removeprefix('torch.')}, chat template found"
+    if model.name == "sandbox" or multiplies_bf16(model.device.type):
+        return found
+    return f"{found}; this processor does not multiply bfloat16, so a cycle takes two and a half to four times as long"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,7 +55,10 @@ def doctor(
     """Check that versions, disk, workspace, pack, data and model are usable."""
     from dream_engine.doctor import examine
 
-    checks = examine(settings_of(config, overrides), workspace)
+    settings = settings_of(config, overrides)
+    with suppress(ImportError):  # a missing package is a finding, below
+        prepare_torch(settings.model.threads)
+    checks = examine(settings, workspace)
     text = "\n".join(f"{'ok  ' if c.ok else 'FAIL'}  {c.name}: {c.detail}" for c in checks)
     show_result({c.name: {"ok": c.ok, "detail": c.detail} for c in checks} if as_json else text)
     raise typer.Exit(0 if all(c.ok for c in checks) else 2)

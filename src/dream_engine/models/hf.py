@@ -657,7 +657,12 @@ def pick_dtype(dtype: str, source: str, device: str) -> torch.dtype:
     """bfloat16 where the hardware multiplies it, else float32: a CPU without it takes ten times as long a step."""
     if dtype != "auto":
         return {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
-    return torch.bfloat16 if source != "sandbox" and (device != "cpu" or cpu_multiplies_bf16(torch.cpu.get_capabilities())) else torch.float32
+    return torch.bfloat16 if source != "sandbox" and multiplies_bf16(device) else torch.float32
+
+
+def multiplies_bf16(device: str) -> bool:
+    """Whether this machine multiplies bfloat16 there, as every accelerator does."""
+    return device != "cpu" or cpu_multiplies_bf16(torch.cpu.get_capabilities())
 
 
 def cpu_multiplies_bf16(capabilities: Mapping[str, Any]) -> bool:
