@@ -83,7 +83,9 @@ def how_long() -> str:
     """What to expect on two of this machine's cores."""
     from dream_engine.models.hf import multiplies_bf16, pick_device
 
-    return "about a quarter of an hour" if multiplies_bf16(pick_device("auto")) else "about an hour: this processor does not multiply bfloat16"
+    if multiplies_bf16(pick_device("auto")):
+        return "about a quarter of an hour"
+    return "more than an hour here: this processor does not multiply bfloat16 (make demo-governance shows a small model's life in two minutes)"
 
 
 def signing_key() -> None:
