@@ -95,4 +95,4 @@ def _model(config: Config) -> str:
     found = f"{model.name} on {model.device} in {str(model.dtype).removeprefix('torch.')}, chat template found"
     if model.name == "sandbox" or multiplies_bf16(model.device.type):
         return found
-    return f"{found}; this processor does not multiply bfloat16, so a cycle takes two and a half to four times as long"
+    return f"{found}; this processor does not multiply bfloat16, so a cycle takes three to six times as long"
