@@ -85,7 +85,7 @@ def how_long() -> str:
 
     if multiplies_bf16(pick_device("auto")):
         return "about a quarter of an hour"
-    return "an hour and more here: this processor does not multiply bfloat16 (make demo-governance shows a small model's life in two minutes)"
+    return "an hour and more here: this processor does not multiply bfloat16 (make demo-governance shows a small model's life in four minutes)"
 
 
 def signing_key() -> None:
