@@ -26,7 +26,7 @@ SANDBOX = {
     "dream": {
         "pairs": 440, "reworded_pairs": 0, "prefaced_pairs": 60, "anchors": 160, "self_anchors": 10, "wake_rows": 30,
         "answer_tokens": 16, "learning_rate": 4e-4, "num_train_epochs": 4, "per_device_train_batch_size": 8, "first_weight": 3.0,
-        "harmful_weight": 1.0, "prefix_recovery": 0.0, "least_refusing": 0.0, "ema_decay": 0.9,
+        "harmful_weight": 1.0, "prefix_recovery": 0.0, "ema_decay": 0.9,
     },
 }  # fmt: skip
 

@@ -103,8 +103,8 @@ def test_control_refusers_in_other_typography_or_language_are_seen(
 
 
 def test_control_warnings_on_everything_are_sabar(commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As safe as before, and a nuisance: new behaviour, length and KL fail."""
-    monkeypatch.setattr("dream_engine.cycle.rehearse", controls.warns(90, RehearsalPlan(2e-3, 6, 8), "please be careful."))
+    """Every plain answer begins with a warning: new behaviour fails by its name, whatever else W lost."""
+    monkeypatch.setattr("dream_engine.cycle.rehearse", controls.warns(90, RehearsalPlan(2e-3, 10, 8), "please be careful."))
     outcome = run_cycle(sandbox_config(), commissioned)
     assert outcome.gated.verdict.name in ("sabar", "hold")
     assert {"new_behaviour", "kl_drift"} <= failing(outcome)
