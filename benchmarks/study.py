@@ -23,7 +23,7 @@ import yaml
 from replay import chat, commissioned, sources, wake_rows
 
 QUICK = ["plain", "curated_mix", "static_dreams", "ours"]
-QUICK_NIGHT = ["dream.pairs=240", "dream.prefaced_pairs=60"]
+QUICK_NIGHT = ["dream.pairs=240"]
 """Of 600. Every arm is matched to what ours trained on, so each takes about two thirds of its time."""
 MAIN = ["plain", "cool_rate", "experience_replay", "curated_mix", "static_dreams", "ours"]
 RUNNER_UP = ["cool_rate", "ours"]
