@@ -41,7 +41,7 @@ def test_divergence_is_nought_for_equal_models_and_the_hand_computed_value_for_o
     assert boundary_kl(sandbox, "T", "W", asked) == pytest.approx([0.0] * len(asked), abs=1e-4)
     with torch.no_grad():
         for index, weight in enumerate(sandbox.adapter_parameters("W")):
-            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(index)) * 0.3)
+            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(index)).to(weight.device) * 0.3)
     found = boundary_kl(sandbox, "T", "W", asked)
     for scenario, value in zip(asked, found, strict=True):
         with sandbox.using("T"):

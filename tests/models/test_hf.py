@@ -57,7 +57,7 @@ def test_opener_scores_equal_full_passes(model: ChatModel) -> None:
         ids = model.encode_prompt(prompt)
         for column, opener in enumerate(openers):
             with torch.no_grad():
-                logp = torch.log_softmax(model._model(input_ids=torch.tensor([ids + opener])).logits[0], -1)
+                logp = torch.log_softmax(model._model(input_ids=torch.tensor([ids + opener], device=model.device)).logits[0], -1)
             slow = sum(float(logp[len(ids) - 1 + i, t]) for i, t in enumerate(opener)) / len(opener)
             assert float(table[row, column]) == pytest.approx(slow, abs=1e-3)
 

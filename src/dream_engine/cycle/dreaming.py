@@ -28,6 +28,8 @@ from dream_engine.types import Blocked, Dream, Episode, Message, Proposed, Scena
 TAME_P = 0.95
 WISHES = 4
 """Pairs that an associative store chooses among, for each one that is wanted."""
+TRIES_BEHIND = 4
+"""Pairs that may be proposed behind another request, for each one that is wanted."""
 Propose = Callable[[RequestScreen], tuple[list[Scenario], list[Blocked]]]
 """From a screen to the requests that passed it and those that did not."""
 
@@ -106,7 +108,7 @@ def nightly_dreams(night: Night, woken: str) -> list[Screened]:
         parents = {harm.id: (harm.text, twin.text) for harm, twin in [*tonight.reworded, *tonight.helped]}
         by_helper = _helped(night, tonight.helped)
         added = imagine.added_pairs(read_added(night.workspace.root), seed)
-        behind = imagine.prefaced(tonight.prefaced, anchors, seed)
+        behind = to_learn_from(night, woken, imagine.prefaced(tonight.prefaced, anchors, seed), plan.prefaced_pairs)
         pairs = [*([] if plan.pool else tonight.shown), *behind, *twisted, *added, *by_helper]
         proposed = [s for pair in pairs for s in pair] + written + anchors + replayed
         screening = screen.screen(proposed, _tame(night, woken, proposed), parents)
@@ -123,7 +125,7 @@ def teachers_after(woken: str) -> Teachers:
 def drawn_pairs(night: Night) -> DrawnPairs:
     """The grammar's pairs of this night, by what becomes of them, without repetition."""
     plan = night.config.dream
-    sizes = [plan.pairs, plan.reworded_pairs, plan.helper.pairs if plan.helper else 0, plan.settle_pairs, plan.prefaced_pairs]
+    sizes = [plan.pairs, plan.reworded_pairs, plan.helper.pairs if plan.helper else 0, plan.settle_pairs, TRIES_BEHIND * plan.prefaced_pairs]
     drawn = iter(imagine.template_pairs(night.pack, sum(sizes), night.seed("imagine"), night.pack.grid(plan.scope)))
     return DrawnPairs(*(list(islice(drawn, size)) for size in sizes))
 
@@ -226,6 +228,15 @@ def answered(
     declined = targets.refuse(night.model, teachers.harmful, night.pack, harmful, refusal_tokens, seed, declines)
     met = [d for harmless in (twins, anchors) for d in targets.answer(night.model, teachers.harmless, harmless, answer_tokens, seed, declines)]
     return screen_answers([*declined.dreams, *met], declines, garbled), declined.usable
+
+
+def to_learn_from(night: Night, woken: str, pairs: Sequence[Proposed], wanted: int) -> list[Proposed]:
+    """Pairs in their order until `wanted` of them are not too tame for W, or none are left; the tame ones among them stay, for the record."""
+    taken, missing = list[Proposed](), wanted
+    while block := pairs[len(taken) : len(taken) + missing]:
+        taken += block
+        missing -= len(block) - len(_tame(night, woken, [s for pair in block for s in pair]))
+    return taken
 
 
 def _tame(night: Night, woken: str, proposed: Sequence[Scenario]) -> frozenset[str]:

@@ -107,7 +107,7 @@ def with_boundary(how: Soft, whether: Soft, refusing: frozenset[int], most: floa
 def without_doubt(refusal: Soft, refusing: frozenset[int], least: float) -> Soft:
     """`refusal`, but at its first position the tokens of `refusing` have the probability `least` in all, or more; proportions stay."""
     p = refusal.logp[0].exp()
-    declining = torch.tensor([t in refusing for t in refusal.ids[0].tolist()])
+    declining = torch.tensor([t in refusing for t in refusal.ids[0].tolist()], device=p.device)
     mass = float(p[declining].sum())
     if not 0 < mass < least:
         return refusal

@@ -1,0 +1,38 @@
+"""What a night proposes to itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dream_engine.cycle import dreaming
+from dream_engine.cycle.dreaming import to_learn_from
+from dream_engine.dream.imagine import template_pairs
+from dream_engine.policy.pack import load_pack
+from dream_engine.types import Proposed, Scenario
+
+PAIRS = template_pairs(load_pack("default"), 40, 0)
+
+
+@given(tame=st.sets(st.integers(0, len(PAIRS) - 1)), wanted=st.integers(0, 12))
+def test_pairs_are_taken_until_enough_of_them_are_not_too_tame(tame: set[int], wanted: int) -> None:
+    """The first pairs in their order, exactly as many as hold `wanted` that W does not handle yet, or all there are."""
+    ids = frozenset(PAIRS[i][0].id for i in tame)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dreaming, "_tame", lambda night, woken, asked: _ids(asked) & ids)
+        taken = to_learn_from(None, "W", PAIRS, wanted)  # type: ignore[arg-type]
+    assert taken == PAIRS[: len(taken)]
+    hard = [pair for pair in PAIRS if pair[0].id not in ids]
+    assert _untamed(taken, ids) == hard[:wanted]
+    assert not taken or len(hard) < wanted or taken[-1] == hard[wanted - 1]
+
+
+def _untamed(pairs: list[Proposed], tame: Any) -> list[Proposed]:
+    return [pair for pair in pairs if pair[0].id not in tame]
+
+
+def _ids(asked: list[Scenario]) -> frozenset[str]:
+    return frozenset(s.id for s in asked)
