@@ -21,11 +21,12 @@ from dream_engine.dream.mix import (
     with_boundary,
     without_doubt,
 )
-from dream_engine.dream.rehearse import Soft, batch_loss
+from dream_engine.dream.rehearse import Soft, batch_loss, forward_kl
 from dream_engine.models.hf import load_model
 from dream_engine.policy.pack import load_pack
 from dream_engine.policy.screen import screen_answers
 from dream_engine.types import Conversation, Dream, Message
+from second_device import SecondDevice, there
 
 
 def soft(*rows: dict[int, float]) -> Soft:
@@ -53,6 +54,20 @@ def test_a_harmless_request_is_never_drawn_to_a_refusal() -> None:
     assert first(made)[7] == pytest.approx(0.5)
     made = with_boundary(soft({1: 0.9, 2: 0.1, 3: 1e-9}), soft({7: 0.9, 1: 0.1, 3: 1e-9}), frozenset({7}), 0.1)
     assert first(made) == pytest.approx({7: 0.1, 1: 0.81, 2: 0.09}, abs=1e-5)
+
+
+def test_distributions_are_mixed_where_they_lie() -> None:
+    """On a GPU too: nothing that is made on the way stays behind on the CPU."""
+
+    def moved(made: Soft) -> Soft:
+        return Soft(there(made.ids), there(made.logp))
+
+    how, whether = soft({1: 0.6, 2: 0.3, 7: 0.1}), soft({3: 0.8, 7: 0.2, 1: 1e-9})
+    with SecondDevice():
+        assert first(without_doubt(moved(how), frozenset({7}), 0.95)) == first(without_doubt(how, frozenset({7}), 0.95))
+        assert first(with_boundary(moved(how), moved(whether), frozenset({7}), 0.5)) == first(with_boundary(how, whether, frozenset({7}), 0.5))
+        far = forward_kl(there(torch.zeros(1, 9)), moved(how))
+    assert far.tolist() == forward_kl(torch.zeros(1, 9), how).tolist()
 
 
 def test_a_harmful_request_is_drawn_to_a_refusal_without_doubt() -> None:
