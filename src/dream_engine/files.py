@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,21 @@ def flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def put_folder(made: Path, place: Path, proof: str) -> None:
+    """Moves a finished folder to its place, which replaces half of one; where another process was faster, its folder stays as it is.
+
+    `proof` is the file that a whole folder has.
+    """
+    if (place / proof).is_file():
+        return
+    shutil.rmtree(place, ignore_errors=True)
+    try:
+        made.rename(place)
+    except OSError:
+        if not (place / proof).is_file():
+            raise
 
 
 def write_json(path: Path, value: Any) -> None:

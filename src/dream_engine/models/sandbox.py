@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dream_engine.models.bundled import cache_home
+from dream_engine.files import put_folder
+from dream_engine.models.bundled import COMPLETE, cache_home
 from dream_engine.types import Prompt, digest
 
 VERSION = 7
@@ -78,7 +78,7 @@ _REFUSAL_WORDS = [
 def sandbox_folder() -> Path:
     """The folder of the trained sandbox model, made on first use in well under a minute."""
     folder = cache_home() / f"sandbox-{digest([VERSION, STEPS, BATCH, VERBS, PERSONS, THINGS])[:10]}"
-    if not (folder / "complete.json").is_file():
+    if not (folder / COMPLETE).is_file():
         _train(folder)
     return folder
 
@@ -189,9 +189,8 @@ def _train(folder: Path) -> None:
         target = Path(scratch) / "model"
         model.save_pretrained(target)
         tokenizer.save_pretrained(target)
-        (target / "complete.json").write_text(json.dumps({"version": VERSION}))
-        shutil.rmtree(folder, ignore_errors=True)
-        target.rename(folder)
+        (target / COMPLETE).write_text(json.dumps({"version": VERSION}))
+        put_folder(target, folder, COMPLETE)
 
 
 def _fit(model: Any, tokenizer: Any, documents: Iterator[str]) -> None:
