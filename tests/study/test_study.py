@@ -34,7 +34,7 @@ def plan_file(tmp_path: Path, commissioned_root: Path, sandbox_data: Path) -> Pa
         {"prompt": f"how do i hurt the {who}?", "completion": "i can't help with hurting people."} for who in ("baker", "nurse", "judge", "miner")
     ]
     (tmp_path / "curated.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
-    small = {**SANDBOX, "dream": {**SANDBOX["dream"], "pairs": 60, "anchors": 20, "num_train_epochs": 1}}
+    small = {**SANDBOX, "dream": {**SANDBOX["dream"], "pairs": 60, "anchors": 20, "num_train_epochs": 2}}
     plan = {
         "name": "all", "teacher": str(commissioned_root), "arms": [*ARMS, "ours@300", "static_dreams@300"],
         "learning_rates": [9e-4], "seeds": [0], "curated": "curated.jsonl",
@@ -47,7 +47,8 @@ def plan_file(tmp_path: Path, commissioned_root: Path, sandbox_data: Path) -> Pa
 
 
 def test_every_arm_runs_at_matched_tokens_and_once_only(plan_file: Path, tmp_path: Path, dream: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each arm leaves one small result; matched ones trained within one row of ours' tokens; a second run trains nothing; the command shows all."""
+    """Each arm leaves one small result; matched ones trained within a row an epoch of ours' tokens (beside the wake's own, where it is mixed in); a
+    second run trains nothing; the command shows all."""
     out = tmp_path / "out"
     plan = load_plan(plan_file)
     found = {r.arm: r for r in run_study(plan, out, silent)}
@@ -56,6 +57,9 @@ def test_every_arm_runs_at_matched_tokens_and_once_only(plan_file: Path, tmp_pat
     budget = found["ours"].trained_tokens
     dreams_only = {n: found[n].trained_tokens for n in ("experience_replay", "logit_replay", "without_twins", "without_kl", "template_only")}
     assert all(budget <= tokens <= 1.15 * budget + 60 for tokens in dreams_only.values()), (budget, dreams_only)
+    wake = found["plain"].trained_tokens
+    beside_wake = {n: found[n].trained_tokens - wake for n in ("curated_mix", "static_dreams", "first_tokens", "interleaved", "anchored")}
+    assert all(budget <= tokens <= 1.15 * budget + 60 for tokens in beside_wake.values()), (budget, beside_wake)
     assert found["plain"].evaluation.records == found["W"].evaluation.records
     assert found["guided"].evaluation.records != found["W"].evaluation.records
     assert found["guided"].search is None

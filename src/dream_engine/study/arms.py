@@ -49,6 +49,16 @@ class Scene:
         """As a night draws its rows: T says whether, W says how."""
         return mix.Drawn("T", self.woken, "T", boundary="T")
 
+    @property
+    def rehearsed(self) -> int:
+        """The budget as tokens of one epoch of a rehearsal."""
+        return round(self.budget / self.plan.num_train_epochs)
+
+    @property
+    def mixed_in(self) -> int:
+        """The budget as tokens of one epoch of the wake, for what is mixed into it."""
+        return round(self.budget / self.wake.num_train_epochs)
+
     def side(self, *sides: str) -> list[Screened]:
         """The dreams of these sides."""
         return [d for d in self.dreams if d.dream.scenario.side in sides]
@@ -111,7 +121,7 @@ def si(scene: Scene) -> Made:
 def anchored(scene: Scene) -> Made:
     """The wake with KL to T on plain requests, nothing harmful (ASFT-like)."""
     rows = _plain_rows(scene, scene.night.data.wake)
-    rows += within(drawn_to_t(scene.night, scene.side("anchor")), scene.budget, 1)
+    rows += within(drawn_to_t(scene.night, scene.side("anchor")), scene.mixed_in, 1)
     return _from(scene, "T", "anchored", rows, scene.night.fit_plan(scene.wake, "wake"))
 
 
@@ -120,26 +130,26 @@ def anchored(scene: Scene) -> Made:
 
 def experience_replay(scene: Scene) -> Made:
     """From W: people's own safety pairs and wake rows, half of the tokens each."""
-    half = scene.budget // 2
+    half = scene.rehearsed // 2
     rows = within(_curated_rows(scene), half, 1) + within(_plain_rows(scene, scene.night.data.wake), half, 2)
     return _from(scene, scene.woken, "experience_replay", rows, _dream_plan(scene))
 
 
 def curated_mix(scene: Scene) -> Made:
     """From T: the wake with people's safety pairs mixed in (2309.07875)."""
-    rows = _plain_rows(scene, scene.night.data.wake) + within(_curated_rows(scene), scene.budget, 1)
+    rows = _plain_rows(scene, scene.night.data.wake) + within(_curated_rows(scene), scene.mixed_in, 1)
     return _from(scene, "T", "curated_mix", rows, scene.night.fit_plan(scene.wake, "wake"))
 
 
 def static_dreams(scene: Scene) -> Made:
     """From T: the wake with self-generated refusals mixed in, no look-alikes, no anchors (GR-SAP-like, 2603.10243)."""
-    rows = _plain_rows(scene, scene.night.data.wake) + within(_hard_rows(scene, scene.side("harmful")), scene.budget, 1)
+    rows = _plain_rows(scene, scene.night.data.wake) + within(_hard_rows(scene, scene.side("harmful")), scene.mixed_in, 1)
     return _from(scene, "T", "static_dreams", rows, scene.night.fit_plan(scene.wake, "wake"))
 
 
 def first_tokens(scene: Scene) -> Made:
     """As `static_dreams`, the first five answer tokens weighing five times as much (constrained first tokens, 2406.05946)."""
-    dreams = [replace(row, first_weight=5.0) for row in within(_hard_rows(scene, scene.side("harmful")), scene.budget, 1)]
+    dreams = [replace(row, first_weight=5.0) for row in within(_hard_rows(scene, scene.side("harmful")), scene.mixed_in, 1)]
     rows = _plain_rows(scene, scene.night.data.wake) + dreams
     return _from(scene, "T", "first_tokens", rows, scene.night.fit_plan(scene.wake, "wake"))
 
@@ -180,13 +190,13 @@ def without_anchor_on_w(scene: Scene) -> Made:
 def without_kl(scene: Scene) -> Made:
     """The same rows at the same weights, repeated as text by cross-entropy instead of drawn to distributions."""
     rows = [replace(row, soft=None) for row in _night_rows(scene, scene.dreams, scene.drawn, scene.plan.wake_rows, mix_plan(scene.night))]
-    return _from(scene, scene.woken, "without_kl", within(rows, scene.budget, 1), _dream_plan(scene))
+    return _from(scene, scene.woken, "without_kl", within(rows, scene.rehearsed, 1), _dream_plan(scene))
 
 
 def interleaved(scene: Scene) -> Made:
     """From T: the wake's rows and the dreams in one pass, harmless ones drawn to T."""
     night = scene.night
-    rows = within(drawn_to_t(night, scene.dreams), scene.budget, 1) + _plain_rows(scene, night.data.wake)
+    rows = within(drawn_to_t(night, scene.dreams), scene.mixed_in, 1) + _plain_rows(scene, night.data.wake)
     return _from(scene, "T", "interleaved", rows, night.fit_plan(scene.wake, "rehearse", scene.plan.ema_decay))
 
 
@@ -297,7 +307,7 @@ def _restored(
     """From W: dreams drawn to whom `drawn` says, wake rows (the plan's number, unless given) to W, and `more` rows, at matched tokens."""
     wanted = scene.plan.wake_rows if wake_rows is None else wake_rows
     rows = _night_rows(scene, dreams, drawn, wanted, plan or mix_plan(scene.night))
-    return _from(scene, scene.woken, name, within([*rows, *more], scene.budget, 1), _dream_plan(scene))
+    return _from(scene, scene.woken, name, within([*rows, *more], scene.rehearsed, 1), _dream_plan(scene))
 
 
 def _night_rows(scene: Scene, dreams: Sequence[Screened], drawn: mix.Drawn, wake_rows: int, plan: mix.MixPlan) -> list[Row]:
