@@ -80,12 +80,12 @@ def commission() -> None:
 
 
 def how_long() -> str:
-    """What to expect on two of this machine's cores."""
+    """What to expect on two cores."""
     from dream_engine.models.hf import multiplies_bf16, pick_device
 
     if multiplies_bf16(pick_device("auto")):
-        return "about a quarter of an hour"
-    return "an hour and more here: this processor does not multiply bfloat16 (make demo-governance shows a small model's life in four minutes)"
+        return "about a quarter of an hour on two cores"
+    return "an hour and a half on two cores: this processor does not multiply bfloat16 (make demo-governance shows a small model in four minutes)"
 
 
 def signing_key() -> None:

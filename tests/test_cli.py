@@ -11,6 +11,7 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from dream_engine.commands.shared import prepare_torch
 from dream_engine.govern.merkle import root_from_inclusion
 from dream_engine.govern.notes import SignedCheckpoint, public_key
 from dream_engine.govern.sabar import stop
@@ -237,3 +238,13 @@ def test_power_answers_both_ways(dream: Call) -> None:
     assert "495 prompts" in dream("power", "--margin", "0.05")[1]
     for wrong in ((), ("--n", "150", "--margin", "0.05"), ("--margin", "0"), ("--n", "150", "--flips", "2")):
         assert dream("power", *wrong)[0] == 2
+
+
+@pytest.mark.parametrize(("cores", "asked", "used"), [(3, 0, 3), (64, 0, 8), (3, 1, 1), (3, 16, 16)])
+def test_threads_are_the_cores_unless_a_number_is_asked_for(cores: int, asked: int, used: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight at most by ourselves; what a person asks for is what they get."""
+    found: list[int] = []
+    monkeypatch.setattr("torch.set_num_threads", found.append)
+    monkeypatch.setattr("joblib.cpu_count", lambda only_physical_cores: cores if only_physical_cores else 2 * cores)
+    prepare_torch(asked)
+    assert found == [used]

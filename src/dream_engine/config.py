@@ -24,7 +24,8 @@ class Model(_Strict):
     name: str = "smollm2-135m"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    threads: int = Field(2, ge=1)
+    threads: int = Field(0, ge=0)
+    """Of a CPU; 0 is one for each core, eight at most. Another number takes sums in another order: weights differ in their last bits."""
     quantization: Literal["none", "4bit"] = "none"
     gradient_checkpointing: bool = False
 

@@ -82,7 +82,7 @@ def export_adapter(to: ToOption, version: VersionOption = "", workspace: Workspa
 def export_merged(to: ToOption, version: VersionOption = "", workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     """A sealed version merged into its base, as a whole model folder."""
     opened = opened_workspace(workspace, create=False)
-    prepare_torch(2)
+    prepare_torch()
     from dream_engine.export import export_merged as exported
 
     typer.echo(f"wrote {exported(opened, to, version)}")

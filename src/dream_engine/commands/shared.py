@@ -30,6 +30,7 @@ SignedOption = Annotated[Path | None, typer.Option("--signed", help="A decision 
 DEFAULT_WORKSPACE = Path(".dream")
 EXIT = {"seal": 0, "sabar": 1, "inconclusive": 3, "hold": 4}
 """How a command ends after each verdict."""
+MOST_THREADS = 8
 
 
 def settings_of(path: Path | None, overrides: list[str] | None) -> Any:
@@ -90,7 +91,8 @@ def utc_text(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def prepare_torch(count: int) -> None:
+def prepare_torch(threads: int = 0) -> None:
+    """Quiet libraries, and as many threads as were asked for; 0 is one for each core that this process may use, eight at most."""
     import logging
     import os
     import warnings
@@ -103,7 +105,14 @@ def prepare_torch(count: int) -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     logging.getLogger("peft").setLevel(logging.ERROR)
-    torch.set_num_threads(count)
+    torch.set_num_threads(threads or _cores())
+
+
+def _cores() -> int:
+    """Without the second thread of a core, and within what a container allows: a thread too many halves the speed."""
+    import joblib
+
+    return int(min(MOST_THREADS, joblib.cpu_count(only_physical_cores=True)))
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+import torch
+
 from dream_engine import types
 from dream_engine.config import Commission, Config, DreamPlan, Wake
 from dream_engine.dream.rehearse import Pull, RehearsalPlan, Rehearsed, rehearse
@@ -63,7 +65,7 @@ class Night:
             str(self.model.device),
             code_revision(),
             libraries(),
-            self.config.model.threads,
+            torch.get_num_threads(),
         ]
         return {"digest": types.digest(answers), "on": types.digest([on, [m.content for turn in asked for m in turn]])[:16]}
 
