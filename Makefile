@@ -26,8 +26,9 @@ demo: setup
 demo-governance: setup
 	@$(BIN)/python examples/governance.py
 
+# A process a core, four at most, of one thread each: the models are too small for more.
 test: setup
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadgroup
 
 # Four arms on public wake data, one setting, one seed: make study-quick DATA=folder [TEACHER=adapter]; T is commissioned without TEACHER.
 study-quick: setup
