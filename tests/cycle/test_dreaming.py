@@ -23,8 +23,9 @@ def test_pairs_are_taken_until_enough_of_them_are_not_too_tame(tame: set[int], w
     ids = frozenset(PAIRS[i][0].id for i in tame)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dreaming, "_tame", lambda night, woken, asked: _ids(asked) & ids)
-        taken = to_learn_from(None, "W", PAIRS, wanted)  # type: ignore[arg-type]
+        taken, known = to_learn_from(None, "W", PAIRS, wanted)  # type: ignore[arg-type]
     assert taken == PAIRS[: len(taken)]
+    assert known == ids & _ids([harmful for harmful, _ in taken])
     hard = [pair for pair in PAIRS if pair[0].id not in ids]
     assert _untamed(taken, ids) == hard[:wanted]
     assert not taken or len(hard) < wanted or taken[-1] == hard[wanted - 1]

@@ -108,10 +108,12 @@ def nightly_dreams(night: Night, woken: str) -> list[Screened]:
         parents = {harm.id: (harm.text, twin.text) for harm, twin in [*tonight.reworded, *tonight.helped]}
         by_helper = _helped(night, tonight.helped)
         added = imagine.added_pairs(read_added(night.workspace.root), seed)
-        behind = to_learn_from(night, woken, imagine.prefaced(tonight.prefaced, anchors, seed), plan.prefaced_pairs)
+        behind, tame = to_learn_from(night, woken, imagine.prefaced(tonight.prefaced, anchors, seed), plan.prefaced_pairs)
         pairs = [*([] if plan.pool else tonight.shown), *behind, *twisted, *added, *by_helper]
         proposed = [s for pair in pairs for s in pair] + written + anchors + replayed
-        screening = screen.screen(proposed, _tame(night, woken, proposed), parents)
+        scored = {s.id for pair in behind for s in pair}
+        tame |= _tame(night, woken, [s for s in proposed if s.id not in scored])
+        screening = screen.screen(proposed, tame, parents)
         return [*explored, *screening.kept], [*passed_over, *untrusted, *screening.blocked]
 
     return _dreamed(night, propose, teachers_after(woken), plan.answer_tokens, plan.refusal_tokens)
@@ -230,13 +232,13 @@ def answered(
     return screen_answers([*declined.dreams, *met], declines, garbled), declined.usable
 
 
-def to_learn_from(night: Night, woken: str, pairs: Sequence[Proposed], wanted: int) -> list[Proposed]:
-    """Pairs in their order until `wanted` of them are not too tame for W, or none are left; the tame ones among them stay, for the record."""
-    taken, missing = list[Proposed](), wanted
-    while block := pairs[len(taken) : len(taken) + missing]:
+def to_learn_from(night: Night, woken: str, pairs: Sequence[Proposed], wanted: int) -> tuple[list[Proposed], frozenset[str]]:
+    """Pairs in their order until `wanted` of them are not too tame for W, or none are left; and the ids of the tame ones among them."""
+    taken, tame = list[Proposed](), frozenset[str]()
+    while block := pairs[len(taken) : wanted + len(tame)]:
         taken += block
-        missing -= len(block) - len(_tame(night, woken, [s for pair in block for s in pair]))
-    return taken
+        tame |= _tame(night, woken, [s for pair in block for s in pair])
+    return taken, tame
 
 
 def _tame(night: Night, woken: str, proposed: Sequence[Scenario]) -> frozenset[str]:
