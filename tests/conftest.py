@@ -50,6 +50,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--assurance", action="store_true", help="run the promises' checks at their stated N (docs/assurance.md); needs strace")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The real model's tests take longest and are one process's work: they begin first."""
+    items.sort(key=lambda item: item.get_closest_marker("real") is None)
+
+
 @pytest.fixture(scope="session")
 def size(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     """`size(reduced, full)`: how often a promise is checked, in `make test` and in `make assurance`."""

@@ -6,6 +6,7 @@ T, W and the night's dreams are the same for all arms of a setting. Arms that re
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,12 +53,12 @@ class Scene:
     @property
     def rehearsed(self) -> int:
         """The budget as tokens of one epoch of a rehearsal."""
-        return round(self.budget / self.plan.num_train_epochs)
+        return math.ceil(self.budget / self.plan.num_train_epochs)
 
     @property
     def mixed_in(self) -> int:
         """The budget as tokens of one epoch of the wake, for what is mixed into it."""
-        return round(self.budget / self.wake.num_train_epochs)
+        return math.ceil(self.budget / self.wake.num_train_epochs)
 
     def side(self, *sides: str) -> list[Screened]:
         """The dreams of these sides."""
