@@ -51,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The real model's tests take longest and are one process's work: they begin first."""
+    """Files with tests on the real model take longest: where several processes share the files, they begin first."""
     items.sort(key=lambda item: item.get_closest_marker("real") is None)
 
 

@@ -21,7 +21,7 @@ from dream_engine.policy.pack import load_pack
 from dream_engine.types import Prompt, digest
 from dream_engine.workspace import Workspace
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(3600), pytest.mark.xdist_group("real")]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(3600)]
 PER_SIDE = 48
 CRITICAL = "violence"
 HARBOUR = Path(__file__).parents[1] / "examples" / "harbour"
