@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dream_engine.cycle import dreaming
@@ -17,6 +17,7 @@ from dream_engine.types import Proposed, Scenario
 PAIRS = template_pairs(load_pack("default"), 40, 0)
 
 
+@settings(deadline=None)
 @given(tame=st.sets(st.integers(0, len(PAIRS) - 1)), wanted=st.integers(0, 12))
 def test_pairs_are_taken_until_enough_of_them_are_not_too_tame(tame: set[int], wanted: int) -> None:
     """The first pairs in their order, exactly as many as hold `wanted` that W does not handle yet, or all there are."""
