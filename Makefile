@@ -26,9 +26,8 @@ demo: setup
 demo-governance: setup
 	@$(BIN)/python examples/governance.py
 
-# A process a core, two at most, of one thread each: the models are too small for more. Whole files, the longest first (tests/conftest.py).
 test: setup
-	OMP_NUM_THREADS=1 LOKY_MAX_CPU_COUNT=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q
 
 # Four arms on public wake data, one setting, one seed: make study-quick DATA=folder [TEACHER=adapter]; T is commissioned without TEACHER.
 study-quick: setup

@@ -50,11 +50,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--assurance", action="store_true", help="run the promises' checks at their stated N (docs/assurance.md); needs strace")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with tests on the real model take longest: where several processes share the files, they begin first."""
-    items.sort(key=lambda item: item.get_closest_marker("real") is None)
-
-
 @pytest.fixture(scope="session")
 def size(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     """`size(reduced, full)`: how often a promise is checked, in `make test` and in `make assurance`."""

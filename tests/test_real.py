@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import controls
 from dream_engine.config import Config, Suite
@@ -63,6 +64,7 @@ def real_config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 @pytest.fixture(scope="session")
 def real_root(real_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a taught T and a wake that wore it away; T is cached between sessions by its recipe."""
+    torch.set_num_threads(2)
     cached = cache_home() / f"test-teacher-{digest([RECIPE, PER_SIDE, load_pack().digest])[:10]}"
     root = tmp_path_factory.mktemp("real-ws")
     workspace = Workspace.open(root)
