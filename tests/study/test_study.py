@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from dream_engine.errors import InputError
+from dream_engine.errors import BusyError, InputError
+from dream_engine.govern.store import exclusive
 from dream_engine.progress import silent
 from dream_engine.study.arms import ARMS, arm, within
-from dream_engine.study.plan import load_plan
+from dream_engine.study.plan import every_setting, load_plan
 from dream_engine.study.run import run_study
 
 Call = Callable[..., tuple[int, str, str]]
@@ -92,6 +94,24 @@ def test_where_too_little_was_lost_only_t_and_w_are_measured(plan_file: Path, tm
     plan_file.write_text(yaml.safe_dump(raw | {"learning_rates": [1e-8], "loss_that_counts": 0}))
     code, text, err = dream("study", str(plan_file), "--out", str(out), "--show")
     assert (code, "1 settings counted, 0 not run yet" in text) == (0, True), err
+
+
+def test_a_setting_is_run_by_one_process_at_a_time(plan_file: Path, tmp_path: Path, dream: Call) -> None:
+    """A second command on the same folder says who holds the setting and begins nothing; once it is let go of, the setting can be opened."""
+    out, plan = tmp_path / "out", load_plan(plan_file)
+    (setting,) = every_setting(plan)
+    with exclusive(out / setting.name / "lock"):
+        code, _, err = dream("study", str(plan_file), "--out", str(out))
+        assert (code, f"{setting.name} is held by process {os.getpid()}" in err) == (BusyError.exit_code, True), err
+        assert not (out / setting.name / "workspace").exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dream_engine.study.run.open_night", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(plan, out, silent)
+
+
+def interrupt(*_: Any) -> Any:
+    raise KeyboardInterrupt
 
 
 def test_within_matches_tokens_to_a_row() -> None:

@@ -12,6 +12,7 @@ from dream_engine.errors import InputError, IntegrityError
 from dream_engine.files import write_json
 from dream_engine.govern import sabar
 from dream_engine.govern.approvals import refuse_if_held
+from dream_engine.govern.ledger import Ledger
 from dream_engine.govern.registry import MANIFEST
 from dream_engine.inputs import Data
 from dream_engine.models.hf import load_model
@@ -86,7 +87,6 @@ def _load_sealed(night: Night, live: str) -> str:
 
 def _run_id(config: Config, workspace: Workspace, data: Data, pack: Pack) -> str:
     """`001-ab12cd34`: number of the cycle, and a digest of all its inputs, so that the same command finds its killed run."""
-    ended = {e.body["run"] for kind in ("cycle", "promote") for e in workspace.ledger.entries(kind) if "run" in e.body}
     inputs = [
         json.loads(config.model_dump_json()),
         pack.digest,
@@ -96,4 +96,12 @@ def _run_id(config: Config, workspace: Workspace, data: Data, pack: Pack) -> str
         workspace.registry.live,
         [e.id for e in Buffer(workspace.root).read()],
     ]
-    return f"{len(ended) + 1:03d}-{types.digest(inputs)[:8]}"
+    return _numbered(workspace.ledger, types.digest(inputs)[:8])
+
+
+def _numbered(ledger: Ledger, inputs: str) -> str:
+    """The open run with these inputs, else the number after all that ended. Opening it closes other killed runs, and they count from then on."""
+    runs = {kind: [e.body["run"] for e in ledger.entries(kind) if "run" in e.body] for kind in ("begin", "cycle", "promote")}
+    ended = {*runs["cycle"], *runs["promote"]}
+    begun = [run for run in runs["begin"] if run not in ended and run.endswith(f"-{inputs}")]
+    return begun[-1] if begun else f"{len(ended) + 1:03d}-{inputs}"

@@ -89,7 +89,7 @@ def exclusive(lock_path: Path) -> Iterator[None]:
         except OSError as error:
             file.seek(0)
             holder = file.read().strip() or "an unknown process"
-            raise BusyError(f"workspace {lock_path.parent} is held by {holder}; wait for it or use another --workspace") from error
+            raise BusyError(f"workspace {lock_path.parent} is held by {holder}; wait for it or use another folder") from error
         file.seek(0)
         file.truncate()
         file.write(f"process {os.getpid()}")

@@ -20,6 +20,7 @@ from dream_engine.cycle.opening import open_night
 from dream_engine.cycle.wake import learn
 from dream_engine.errors import InputError
 from dream_engine.files import write_json
+from dream_engine.govern.store import exclusive
 from dream_engine.judge.measure import Bench, measure
 from dream_engine.judge.metrics import Evaluation, Record, TextLoss
 from dream_engine.progress import Show
@@ -37,6 +38,7 @@ def run_study(plan: Plan, out: Path, show: Show, shard: tuple[int, int] = (0, 1)
 
     Raises:
         InputError: an arm is not known, a file is missing, or the teacher's workspace holds no sealed model.
+        BusyError: another process runs one of these settings in `out`.
     """
     for name in plan.arms:
         arm(name)
@@ -45,16 +47,14 @@ def run_study(plan: Plan, out: Path, show: Show, shard: tuple[int, int] = (0, 1)
         raise InputError(f"arms {', '.join(stored)} need 'curated': a file of requests and safe answers")
     curated = read_conversations(plan.curated) if plan.curated else []
     for number, setting in enumerate(every_setting(plan)):
-        if number % shard[1] == shard[0]:
-            run_setting(plan, setting, curated, out, show)
+        if number % shard[1] == shard[0] and not _finished(plan, setting, out):
+            with exclusive(out / setting.name / "lock"):
+                run_setting(plan, setting, curated, out, show)
     return read_results(plan, out)
 
 
 def run_setting(plan: Plan, setting: Setting, curated: Sequence[Conversation], out: Path, show: Show) -> None:
     """T and W; unless the plan passes this setting over then, the dreams, `ours` for its number of tokens, and every other arm."""
-    wanted = [*MODELS, *dict.fromkeys(["ours", *plan.arms])]
-    if all(_place(out, setting, name).is_file() for name in wanted) or _passed_over(plan, setting, out):
-        return
     night = open_night(config_of(plan, setting), _workspace(plan, setting, out), show)
     if night.commissioning:
         raise InputError(f"the workspace {plan.teacher} holds no sealed model; run 'dream run' there and approve it")
@@ -64,11 +64,21 @@ def run_setting(plan: Plan, setting: Setting, curated: Sequence[Conversation], o
     if _passed_over(plan, setting, out):
         return
     scene = Scene(night, woken, nightly_dreams(night, woken), curated, 0)
-    for name in wanted[len(MODELS) :]:
+    for name in _arms(plan):
         if not _place(out, setting, name).is_file():
             made = arm(name)(replace(scene, budget=_trained(night, "R")))
             tokens = _trained(night, "R" if made.adapter in ("C", "R") else made.adapter)
             _write(out, setting, name, made, tokens, _measured(night, made), _searched(night, made))
+
+
+def _arms(plan: Plan) -> list[str]:
+    """`ours`, whose tokens the others are matched to, and the plan's."""
+    return list(dict.fromkeys(["ours", *plan.arms]))
+
+
+def _finished(plan: Plan, setting: Setting, out: Path) -> bool:
+    """Whether every result of this setting is there, or none but T and W is wanted."""
+    return all(_place(out, setting, name).is_file() for name in (*MODELS, *_arms(plan))) or _passed_over(plan, setting, out)
 
 
 def _passed_over(plan: Plan, setting: Setting, out: Path) -> bool:
@@ -79,8 +89,7 @@ def _passed_over(plan: Plan, setting: Setting, out: Path) -> bool:
 
 def read_results(plan: Plan, out: Path) -> list[Result]:
     """All results of this plan that are there."""
-    names = [*MODELS, *dict.fromkeys(["ours", *plan.arms])]
-    places = [_place(out, setting, name) for setting in every_setting(plan) for name in names]
+    places = [_place(out, setting, name) for setting in every_setting(plan) for name in (*MODELS, *_arms(plan))]
     return [_read(path) for path in places if path.is_file()]
 
 
