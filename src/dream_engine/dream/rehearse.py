@@ -372,4 +372,4 @@ def _cross_entropy(logits: torch.Tensor, row: Row) -> torch.Tensor:
 
 def _fingerprint(rows: Sequence[Row], plan: RehearsalPlan, pull: Pull | None) -> str:
     taught = [[row.encoded.ids, row.encoded.num_prompt, row.weight, row.first_weight] for row in rows]
-    return digest(["each once", asdict(plan), taught, pull.strength if pull else None])
+    return digest(["each once, in lines", asdict(plan), taught, pull.strength if pull else None])

@@ -31,6 +31,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from dream_engine.errors import InputError
 from dream_engine.models import bundled
 from dream_engine.models.attention import implementation
+from dream_engine.models.lines import in_lines
 from dream_engine.types import Message
 
 _log = logging.getLogger(__name__)
@@ -412,9 +413,6 @@ class ChatModel:
         cache.batch_repeat_interleave(copies)
         return cache
 
-    def _shared(self, rows: Sequence[Encoded]) -> int:
-        return min(common_prefix([row.ids for row in rows]), min(row.num_prompt for row in rows) - 1)
-
     def _advance(self, state: _Decoding, ids: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Feeds (B, S) more tokens; returns their hidden states (B, S, D) and moves the state on."""
         mask = torch.ones_like(ids) if mask is None else mask
@@ -435,15 +433,46 @@ class ChatModel:
 
         The vocabulary is large and most positions are prompt, so full logits would dominate time and memory.
         """
-        shared = 0 if torch.is_grad_enabled() else self._shared(rows)
+        training = torch.is_grad_enabled()
+        side_by_side = training and self._reads_lines and self._sees(max(len(row.ids) for row in rows))
+        shared = 0 if training and not side_by_side else self._shared(rows)
+        states = (self._read_lines if side_by_side else self._read_padded)(rows, shared)
+        picked = torch.cat([s[row.num_prompt - 1 - shared : -1] for s, row in zip(states, rows, strict=True)])  # (N, D)
+        return self._head(picked)
+
+    def _shared(self, rows: Sequence[Encoded]) -> int:
+        return min(common_prefix([row.ids for row in rows]), min(row.num_prompt for row in rows) - 1)
+
+    def _read_lines(self, rows: Sequence[Encoded], shared: int) -> list[torch.Tensor]:
+        """Final hidden states (S − shared, D) of each row behind the beginning that all share."""
+        lines = in_lines([row.ids for row in rows], shared, self._pad_id)
+        mask = torch.zeros(lines.sees.shape, dtype=self.dtype).masked_fill(~lines.sees, torch.finfo(self.dtype).min)
+        ids, positions, mask = (t.to(self.device) for t in (lines.ids, lines.positions, mask[:, None]))
+        hidden = self._forward(ids, attention_mask=mask, position_ids=positions, use_cache=False)
+        return [hidden[line, start : start + len(row.ids) - shared] for (line, start), row in zip(lines.places, rows, strict=True)]
+
+    def _read_padded(self, rows: Sequence[Encoded], shared: int) -> list[torch.Tensor]:
+        """The same, each row padded to the longest; the beginning that all share is read once, into a cache that no gradient goes through."""
         ids, mask = (t.to(self.device) for t in pad_right([row.ids[shared:] for row in rows], self._pad_id))
         past: dict[str, Any] = {"use_cache": False}
         if shared:
             past = {"use_cache": True, "past_key_values": self._read_once(rows[0].ids[:shared], len(rows))}
             mask = torch.cat([mask.new_ones(len(rows), shared), mask], -1)
         hidden = self._forward(ids, attention_mask=mask, **past)
-        picked = torch.cat([hidden[b, row.num_prompt - 1 - shared : len(row.ids) - 1 - shared] for b, row in enumerate(rows)])  # (N, D)
-        return self._head(picked)
+        return [states[: len(row.ids) - shared] for states, row in zip(hidden, rows, strict=True)]
+
+    @cached_property
+    def _reads_lines(self) -> bool:
+        """Whether rows in a line are read as they are alone: the architecture heeds a mask and positions that it is given. Tried out once."""
+        rows = [self.encode([Message("user", said)], "Yes, that is so.") for said in ("Is it late?", "And what is a lamp, if I may ask?")]
+        shared = self._shared(rows)
+        try:
+            with torch.no_grad():
+                pairs = zip(self._read_lines(rows, shared), self._read_padded(rows, shared), strict=True)
+                return all(_alike(line, alone) for line, alone in pairs)
+        except (TypeError, ValueError, RuntimeError) as error:
+            _log.info("rows of %s are padded: %s", self.name, error)
+            return False
 
     @torch.no_grad()
     def answer_logprobs(self, rows: Sequence[Encoded], tokens_per_batch: int = 1024) -> list[list[float]]:
@@ -668,6 +697,12 @@ def multiplies_bf16(device: str) -> bool:
 def cpu_multiplies_bf16(capabilities: Mapping[str, Any]) -> bool:
     """Whether any of the processor's instruction sets has bfloat16 products (AVX512-BF16, AMX-BF16, ARM BF16)."""
     return any(bool(has) for name, has in capabilities.items() if "bf16" in name)
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two readings of the same tokens differ by rounding alone."""
+    away = torch.linalg.vector_norm((one - other).float()) / torch.linalg.vector_norm(other.float())
+    return bool(away < (1e-3 if one.dtype == torch.float32 else 0.05))
 
 
 def _choose(logits: torch.Tensor, temperature: float) -> torch.Tensor:
