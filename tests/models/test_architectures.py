@@ -21,7 +21,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from dream_engine.dream.rehearse import RehearsalPlan, Row, rehearse, soften
+from dream_engine.dream.rehearse import RehearsalPlan, Row, batch_loss, rehearse, soften, taken_gradient, trained
 from dream_engine.errors import InputError
 from dream_engine.models.hf import load_model
 from dream_engine.models.sandbox import sandbox_folder
@@ -98,6 +98,24 @@ def test_every_family_answers_trains_and_keeps_its_adapter(name: str, tmp_path: 
     from peft import PeftModel
 
     PeftModel.from_pretrained(theirs, tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_rows_in_lines_teach_what_padded_rows_teach(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same loss and gradient; only a window shorter than the rows keeps a family from reading lines."""
+    model = load_model(str(folder_of(tmp_path, name)), "cpu", "float32")
+    model.add_adapter("T", 4, 8)
+    parameters = model.adapter_parameters("T")
+    rows = [Row(model.encode(turn, "the lamp is in the house")) for turn in ASKED]
+    assert model._reads_lines is (name not in ("gemma2", "mistral"))
+    found = []
+    for worth in (2.0, 0.0):
+        monkeypatch.setattr("dream_engine.models.lines.WORTH_IT", worth)
+        with model.using("T"), trained(parameters):
+            batch_loss(model, rows).backward()
+            found.append(taken_gradient(parameters))
+    assert torch.linalg.vector_norm(found[0]) > 0
+    assert torch.linalg.vector_norm(found[0] - found[1]) < 1e-4 * torch.linalg.vector_norm(found[1])
 
 
 @pytest.mark.parametrize("kind", sorted(TEMPLATES))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dream_engine.dream.rehearse import Row, batch_loss, taken_gradient, trained
 from dream_engine.models import lines
 from dream_engine.models.hf import ChatModel, load_model, pad_right
-from dream_engine.models.lines import in_lines
+from dream_engine.models.lines import in_lines, saves
 from dream_engine.types import Message
 
 ROWS = st.lists(st.lists(st.integers(3, 99), min_size=1, max_size=30), min_size=1, max_size=9)
@@ -37,6 +37,15 @@ def test_rows_of_a_rehearsal_take_less_room_than_padded() -> None:
     """Eight rows that share 24 of about 60 tokens: one line, a third shorter than the padded batch."""
     rows = [[*range(100, 124), *range(n)] for n in (30, 32, 34, 36, 38, 40, 42, 44)]
     assert in_lines(rows, 24, 0).ids.numel() < 2 / 3 * pad_right(rows, 0)[0].numel()
+
+
+def test_lines_are_taken_where_they_save_something() -> None:
+    """A system turn of 24 tokens before 40 others: yes. A mark of one token, or long rows: no, unless much is padding. One row: no."""
+    assert saves([64] * 4, 24)
+    assert not saves([28] * 8, 1)
+    assert not saves([300] * 4, 24)
+    assert saves([300, 40, 40, 40], 0)
+    assert not saves([64], 0)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +81,7 @@ def test_loss_and_gradient_are_those_of_padded_rows(model: ChatModel, monkeypatc
         for text, answer in zip(asked, ("no.", "it is a thing on a table.", "no.", "i can't.", "pull it."), strict=True)
     ]
     assert model._reads_lines
+    monkeypatch.setattr(lines, "WORTH_IT", 2.0)
     found, read = [], []
     for line in (512, 12, None):
         if line is None:
@@ -88,8 +98,9 @@ def test_loss_and_gradient_are_those_of_padded_rows(model: ChatModel, monkeypatc
     assert read[0] < read[2]
 
 
-def test_a_neighbour_in_the_line_changes_nothing(model: ChatModel) -> None:
+def test_a_neighbour_in_the_line_changes_nothing(model: ChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another row of the same length beside it: the logits of a row stay bit for bit."""
+    monkeypatch.setattr(lines, "WORTH_IT", 2.0)
     row, one, other = (model.encode([Message("user", f"what is a {noun}?")], "a thing.") for noun in ("lamp", "drum", "kite"))
     with torch.enable_grad():
         first, second = (model.target_logits([beside, row]).detach() for beside in (one, other))
@@ -112,6 +123,7 @@ def test_where_the_architecture_does_not_heed_the_mask_rows_are_padded(model: Ch
             more = {**more, "attention_mask": torch.ones_like(ids)}
         return forward(self, ids, **more)
 
+    monkeypatch.setattr(lines, "WORTH_IT", 2.0)
     for wrong in (refuses, sees_through):
         fresh = load_model("sandbox")
         monkeypatch.setattr(ChatModel, "_forward", wrong)

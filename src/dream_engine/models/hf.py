@@ -31,7 +31,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from dream_engine.errors import InputError
 from dream_engine.models import bundled
 from dream_engine.models.attention import implementation
-from dream_engine.models.lines import in_lines
+from dream_engine.models.lines import in_lines, saves
 from dream_engine.types import Message
 
 _log = logging.getLogger(__name__)
@@ -433,9 +433,9 @@ class ChatModel:
 
         The vocabulary is large and most positions are prompt, so full logits would dominate time and memory.
         """
-        training = torch.is_grad_enabled()
-        side_by_side = training and self._reads_lines and self._sees(max(len(row.ids) for row in rows))
-        shared = 0 if training and not side_by_side else self._shared(rows)
+        lengths, common, training = [len(row.ids) for row in rows], self._shared(rows), torch.is_grad_enabled()
+        side_by_side = training and saves(lengths, common) and self._sees(max(lengths)) and self._reads_lines
+        shared = 0 if training and not side_by_side else common
         states = (self._read_lines if side_by_side else self._read_padded)(rows, shared)
         picked = torch.cat([s[row.num_prompt - 1 - shared : -1] for s, row in zip(states, rows, strict=True)])  # (N, D)
         return self._head(picked)
