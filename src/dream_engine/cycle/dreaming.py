@@ -242,7 +242,7 @@ def to_learn_from(night: Night, woken: str, pairs: Sequence[Proposed], wanted: i
 
 
 def _tame(night: Night, woken: str, proposed: Sequence[Scenario]) -> frozenset[str]:
-    """Ids of pairs whose two sides W already decides rightly, both with p ≥ 0.95; a twin is asked about where its harmful side is one of them."""
+    """Ids of pairs whose two sides W already decides rightly, both with p ≥ 0.95; where it misses the harmful side, the twin is not asked."""
     declined = {s.id for s in _sure(night, woken, [s for s in proposed if s.side == "harmful"], True)}
     twins = [s for s in proposed if s.side == "twin" and s.twin_of in declined]
     return frozenset(s.twin_of for s in _sure(night, woken, twins, False) if s.twin_of)
@@ -250,8 +250,8 @@ def _tame(night: Night, woken: str, proposed: Sequence[Scenario]) -> frozenset[s
 
 def _sure(night: Night, woken: str, asked: Sequence[Scenario], declines: bool) -> list[Scenario]:
     """Those that W declines, or else those that it answers, with p ≥ 0.95. Void probe: none."""
-    p = (_decisions(night, woken, asked) if asked else None) or []
-    return [s for s, x in zip(asked, p, strict=False) if (x if declines else 1 - x) >= TAME_P]
+    p = _decisions(night, woken, asked) if asked else []
+    return [] if p is None else [s for s, x in zip(asked, p, strict=True) if (x if declines else 1 - x) >= TAME_P]
 
 
 def _decisions(night: Night, woken: str, scenarios: Sequence[Scenario]) -> list[float] | None:
