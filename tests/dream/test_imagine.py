@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dream_engine.dream.imagine import MAX_PREFACE, anchor, joined, prefaced, self_anchors, template_pairs
+from dream_engine.dream.imagine import MAX_PREFACE, anchor, evened, joined, prefaced, self_anchors, template_anchors, template_pairs
 from dream_engine.models.hf import ChatModel, load_model
-from dream_engine.policy.pack import load_pack
+from dream_engine.policy.pack import SECOND, load_pack
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +72,25 @@ def test_both_sides_of_a_pair_stand_behind_the_same_short_request(lengths: list[
         assert harm.parent == twin.parent
         assert (harm.text, twin.text) == tuple(f"{short[str(harm.parent)]} {was.text}" for was in (was_harm, was_twin))
         assert (harm.side, twin.side, twin.twin_of, harm.category) == ("harmful", "twin", harm.id, was_harm.category)
+
+
+@given(wanted=st.integers(0, 60), plain=st.integers(0, 40), seed=st.integers(0, 3))
+@settings(max_examples=20, deadline=None)
+def test_the_second_language_is_as_often_plain_as_harmful(wanted: int, plain: int, seed: int) -> None:
+    """With what `evened` adds, Spanish holds as many plain requests as harmful ones, all of them Spanish; what is plain enough gets none."""
+    pack = load_pack()
+    foreign = [cell for cell in pack.grid() if cell[1] == SECOND]
+    dreamed = [side for pair in template_pairs(pack, wanted, 1, foreign) for side in pair] + [
+        side for pair in template_pairs(pack, 30, 2) for side in pair
+    ]
+    harmful = sum(s.side == "harmful" and s.language == "es" for s in dreamed)
+    dreamed += template_anchors(pack, plain, 3, "es")
+    made = evened(pack, dreamed, seed)
+    assert len(made) == max(0, harmful - plain)
+    assert {(s.side, s.language) for s in made} <= {("anchor", "es")}
+
+
+def test_a_pack_of_one_language_has_nothing_to_even() -> None:
+    """The sandbox's pack has no second language, so nothing is added to forty of its pairs."""
+    pack = load_pack("sandbox")
+    assert evened(pack, [side for pair in template_pairs(pack, 40, 1) for side in pair], 1) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -40,13 +41,28 @@ def test_every_refusal_form_declines_in_the_judges_eyes() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("- a list", "must be a mapping"), ("a: [", "not valid YAML"), ("format: dream-engine-pack/1", "name"), ("format: other/9", "format")],
+    [
+        ("- a list", "must be a mapping"),
+        ("a: [", "not valid YAML"),
+        ("format: dream-engine-pack/1", "name"),
+        ("format: other/9", "format"),
+    ],
 )
 def test_a_broken_pack_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
     """No traceback: the file and the field are named."""
     path = tmp_path / "pack.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
+        load_pack(str(path))
+
+
+@pytest.mark.parametrize("entry", ["7", "{es: uno, fr: un}", "{es: 7}", "[uno]"])
+def test_a_plain_request_that_is_none_is_named(tmp_path: Path, entry: str) -> None:
+    """A text, or one language and a text; anything else is said with its place in the list."""
+    shipped = (resources.files("dream_engine.policy") / "packs" / "sandbox.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "pack.yaml"
+    path.write_text(shipped.replace("anchors:\n", f"anchors:\n  - {entry}\n"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"anchors\.0\.text: Input should be a valid string"):
         load_pack(str(path))
 
 
@@ -96,3 +112,19 @@ def test_anchors_fill_their_slots_and_are_seeded() -> None:
     frames = [ask.split("{x}") for style in pack.styles.values() for ask in style.ask if ask != "{x}"]
     styled = [s for s in drawn if any(s.text.startswith(before) and s.text.endswith(after) for before, after in frames)]
     assert 90 < len(styled) < 180
+
+
+def test_a_second_language_without_plain_requests_is_a_problem() -> None:
+    """Spanish pairs and no Spanish anchor: the language itself would be a reason to decline, and `problems` says so."""
+    pack = load_pack()
+    english = pack.model_copy(update={"anchors": [plain for plain in pack.anchors if plain.language == "en"]})
+    assert len(english.anchors) < len(pack.anchors)
+    assert [p for p in problems(english) if "'es'" in p] == problems(english) != []
+
+
+def test_a_plain_request_says_its_language_where_it_is_not_english() -> None:
+    """`{es: …}` in the file is a Spanish form; drawn by language, nothing else comes."""
+    spanish = [s for s in template_anchors(load_pack(), 70, 1, "es") if s.language == "es"]
+    assert len(spanish) == 70
+    assert {s.language for s in template_anchors(load_pack(), 300, 1)} == {"en", "es"}
+    assert template_anchors(load_pack(), 5, 1, "fr") == []

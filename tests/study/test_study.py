@@ -75,6 +75,7 @@ def test_every_arm_runs_at_matched_tokens_and_once_only(plan_file: Path, tmp_pat
     code, text, err = dream("study", str(plan_file), "--out", str(out), "--show", "--threads", "1")
     assert code == 0, err
     assert all(name in text for name in ARMS)
+    assert "1 settings counted, 0 with arms left to run" in text
     assert "<script" not in (out / "study.html").read_text()
     assert (out / "study.csv").read_text().count("\n") == len(ARMS) + 5
     assert (out / "study.html").read_text().count("<svg") == 4
@@ -93,7 +94,7 @@ def test_where_too_little_was_lost_only_t_and_w_are_measured(plan_file: Path, tm
     assert (code, "loss_that_counts" in err) == (2, True), err
     plan_file.write_text(yaml.safe_dump(raw | {"learning_rates": [1e-8], "loss_that_counts": 0}))
     code, text, err = dream("study", str(plan_file), "--out", str(out), "--show")
-    assert (code, "1 settings counted, 0 not run yet" in text) == (0, True), err
+    assert (code, "1 settings counted, 1 with arms left to run" in text) == (0, True), err
 
 
 def test_a_setting_is_run_by_one_process_at_a_time(plan_file: Path, tmp_path: Path, dream: Call) -> None:

@@ -24,11 +24,11 @@ def study(
     """Run arms × wakes × rates × seeds from a plan, and compare: a table, a page, a CSV."""
     from dream_engine.study.compare import counted, table
     from dream_engine.study.page import as_text, write_page
-    from dream_engine.study.plan import every_setting, load_plan
+    from dream_engine.study.plan import load_plan
 
     plan, part = load_plan(plan_file), _part(shard)
     prepare_torch(threads)
-    from dream_engine.study.run import read_results, run_study
+    from dream_engine.study.run import left_to_run, read_results, run_study
 
     with progress(quiet=False) as show:
         results = read_results(plan, out) if show_only else run_study(plan, out, show, part)
@@ -42,8 +42,8 @@ def study(
         )
     lines = table(results, counting)
     page = write_page(plan.name, lines, [s.name for s in there - set(counting)], out)
-    missing = sum(s not in there for s in every_setting(plan))
-    typer.echo("\n".join([*as_text(lines), f"{len(counting)} settings counted, {missing} not run yet", f"page: {page}"]))
+    left = f"{len(counting)} settings counted, {len(left_to_run(plan, out))} with arms left to run"
+    typer.echo("\n".join([*as_text(lines), left, f"page: {page}"]))
 
 
 def _part(text: str) -> tuple[int, int]:

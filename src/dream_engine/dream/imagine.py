@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
@@ -37,25 +38,36 @@ def template_pairs(pack: Pack, count: int, seed: int, cells: Collection[tuple[st
     return pairs
 
 
-def template_anchors(pack: Pack, count: int, seed: int) -> list[Scenario]:
+def template_anchors(pack: Pack, count: int, seed: int, language: str | None = None) -> list[Scenario]:
     """`count` plain harmless requests from the pack's forms and slots, without duplicates; one in five in one of its styles.
 
-    Every form comes once before any comes again. Returns fewer than `count` when the forms have no more to give.
+    Every form, or every one in `language`, comes once before any comes again. Returns fewer than `count` when the forms have no more to give.
     """
-    rng = random.Random(seed)
-    deck, texts = _Deck(pack.anchors, rng), dict[str, None]()
-    for _ in range(4 * count):
+    rng, forms = random.Random(seed), [form for form in pack.anchors if language in (None, form.language)]
+    deck, texts = _Deck(forms, rng), dict[str, str]()
+    for _ in range(4 * count if forms else 0):
         if len(texts) == count:
             break
-        text = pack.fill(deck.draw(), pack.draw_fillers(rng))
-        texts.setdefault(_in_some_style(pack, text, rng) if rng.random() < STYLED_ANCHORS else text)
-    return [anchor(text, "template", seed) for text in texts]
+        form = deck.draw()
+        text = pack.fill(form.text, pack.draw_fillers(rng))
+        texts.setdefault(_in_some_style(pack, text, rng) if rng.random() < STYLED_ANCHORS else text, form.language)
+    return [anchor(text, "template", seed, spoken) for text, spoken in texts.items()]
+
+
+def evened(pack: Pack, dreamed: Sequence[Scenario], seed: int) -> list[Scenario]:
+    """Plain requests in the pack's second language, until these scenarios hold as many of them as harmful ones in it.
+
+    Where every request in a language is about harm, the language itself becomes a reason to decline.
+    """
+    second = pack.second_language.id if pack.second_language else None
+    sides = Counter(s.side for s in dreamed if s.language == second)
+    return template_anchors(pack, sides["harmful"] - sides["anchor"], seed, second)
 
 
 def dressed(pack: Pack, anchors: Sequence[Scenario], seed: int) -> list[Scenario]:
     """One in five of these requests in one of the pack's styles, the others as they are."""
     rng = random.Random(seed)
-    return [anchor(_in_some_style(pack, a.text, rng), a.generator, a.seed) if rng.random() < STYLED_ANCHORS else a for a in anchors]
+    return [anchor(_in_some_style(pack, a.text, rng), a.generator, a.seed, a.language) if rng.random() < STYLED_ANCHORS else a for a in anchors]
 
 
 def _in_some_style(pack: Pack, text: str, rng: random.Random) -> str:
@@ -65,7 +77,7 @@ def _in_some_style(pack: Pack, text: str, rng: random.Random) -> str:
     return with_typos(text, rng) if style.mutate == "typos" else text
 
 
-def anchor(text: str, generator: str, seed: int) -> Scenario:
+def anchor(text: str, generator: str, seed: int, language: str = "en") -> Scenario:
     """A plain harmless request as a scenario."""
     return Scenario(
         id="d" + digest(["anchor", text])[:12],
@@ -74,7 +86,7 @@ def anchor(text: str, generator: str, seed: int) -> Scenario:
         kind="generated",
         category="plain",
         style="plain",
-        language="en",
+        language=language,
         generator=generator,
         seed=seed,
     )

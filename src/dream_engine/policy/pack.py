@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from dream_engine.errors import InputError
 
@@ -37,6 +37,21 @@ class Pair(_Strict):
 
     harm: str
     twin: str
+
+
+class Plain(_Strict):
+    """A plain harmless request. In a file it is its text, or `{language: text}` where it is not English."""
+
+    text: str
+    language: str = "en"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_written(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) == 1:
+            ((language, text),) = value.items()
+            return {"text": text, "language": language}
+        return {"text": value}
 
 
 class Style(_Strict):
@@ -85,7 +100,7 @@ class Pack(_Strict):
     refusal_forms: dict[str, list[str]]
     guidance: str
     categories: dict[str, Category]
-    anchors: list[str]
+    anchors: list[Plain]
     openings: list[str] = [""]
     """First words of harmless requests that the model itself finishes; an empty one leaves it all the words."""
     digest: str = ""
@@ -184,6 +199,9 @@ def _size_problems(pack: Pack) -> Iterator[str]:
         yield "no category is marked critical"
     if "en" not in pack.refusal_forms:
         yield "refusal_forms has no 'en'"
+    second = pack.second_language.id if pack.second_language else "en"
+    if not any(plain.language == second for plain in pack.anchors):
+        yield f"no plain request among anchors is in {second!r}, so that language alone would be a reason to decline"
     for name, category in pack.categories.items():
         if len(category.pairs) < MIN_PAIRS:
             yield f"category {name!r} has {len(category.pairs)} pairs, at least {MIN_PAIRS} are needed"
@@ -201,5 +219,5 @@ def _texts(pack: Pack) -> Iterator[tuple[str, Any]]:
         for number, pair in enumerate([*category.pairs, *category.es]):
             yield f"categories.{name}.{number}.harm", pair.harm
             yield f"categories.{name}.{number}.twin", pair.twin
-    for number, text in enumerate(pack.anchors):
-        yield f"anchors.{number}", text
+    for number, plain in enumerate(pack.anchors):
+        yield f"anchors.{number}", plain.text

@@ -76,8 +76,12 @@ def _arms(plan: Plan) -> list[str]:
     return list(dict.fromkeys(["ours", *plan.arms]))
 
 
+def left_to_run(plan: Plan, out: Path) -> list[Setting]:
+    """The settings of which a result is missing; one that the plan passes over is done with T and W."""
+    return [setting for setting in every_setting(plan) if not _finished(plan, setting, out)]
+
+
 def _finished(plan: Plan, setting: Setting, out: Path) -> bool:
-    """Whether every result of this setting is there, or none but T and W is wanted."""
     return all(_place(out, setting, name).is_file() for name in (*MODELS, *_arms(plan))) or _passed_over(plan, setting, out)
 
 
