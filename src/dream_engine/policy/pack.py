@@ -199,9 +199,9 @@ def _size_problems(pack: Pack) -> Iterator[str]:
         yield "no category is marked critical"
     if "en" not in pack.refusal_forms:
         yield "refusal_forms has no 'en'"
-    second = pack.second_language.id if pack.second_language else "en"
-    if not any(plain.language == second for plain in pack.anchors):
-        yield f"no plain request among anchors is in {second!r}, so that language alone would be a reason to decline"
+    second = pack.second_language.id if pack.second_language else None
+    if second and not any(plain.language == second for plain in pack.anchors):
+        yield f"no plain request among anchors is in {second!r} ('- {{{second}: …}}'), so that language alone would be a reason to decline"
     for name, category in pack.categories.items():
         if len(category.pairs) < MIN_PAIRS:
             yield f"category {name!r} has {len(category.pairs)} pairs, at least {MIN_PAIRS} are needed"
