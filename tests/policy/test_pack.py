@@ -41,12 +41,7 @@ def test_every_refusal_form_declines_in_the_judges_eyes() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [
-        ("- a list", "must be a mapping"),
-        ("a: [", "not valid YAML"),
-        ("format: dream-engine-pack/1", "name"),
-        ("format: other/9", "format"),
-    ],
+    [("- a list", "must be a mapping"), ("a: [", "not valid YAML"), ("format: dream-engine-pack/1", "name"), ("format: other/9", "format")],
 )
 def test_a_broken_pack_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
     """No traceback: the file and the field are named."""

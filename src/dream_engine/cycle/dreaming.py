@@ -100,8 +100,10 @@ def nightly_dreams(night: Night, woken: str) -> list[Screened]:
 
     def propose(screen: RequestScreen) -> tuple[list[Scenario], list[Blocked]]:
         explored, passed_over = _explored(night, woken, screen) if plan.pool else ([], [])
-        proposed, tame, untrusted = _proposed(night, woken, seed)
-        screening = screen.screen(proposed, tame, _originals(night))
+        tonight = drawn_pairs(night)
+        proposed, tame, untrusted = _proposed(night, woken, tonight, seed)
+        parents = {harm.id: (harm.text, twin.text) for harm, twin in [*tonight.reworded, *tonight.helped]}
+        screening = screen.screen(proposed, tame, parents)
         dreamed = [*explored, *screening.kept]
         plain = screen.screen(imagine.evened(night.pack, dreamed, derive_seed(seed, "evened")))
         return [*dreamed, *plain.kept], [*passed_over, *untrusted, *screening.blocked, *plain.blocked]
@@ -109,9 +111,9 @@ def nightly_dreams(night: Night, woken: str) -> list[Screened]:
     return _dreamed(night, propose, teachers_after(woken), plan.answer_tokens, plan.refusal_tokens)
 
 
-def _proposed(night: Night, woken: str, seed: int) -> tuple[list[Scenario], frozenset[str], list[Blocked]]:
+def _proposed(night: Night, woken: str, tonight: DrawnPairs, seed: int) -> tuple[list[Scenario], frozenset[str], list[Blocked]]:
     """What every source but the archive proposes, the ids of pairs among it that W handles already, and what was blocked for its source."""
-    plan, tonight = night.config.dream, drawn_pairs(night)
+    plan = night.config.dream
     written = imagine.self_rewordings(night.model, "T", tonight.reworded, seed) if tonight.reworded else []
     anchors = imagine.template_anchors(night.pack, plan.anchors, seed)
     anchors += imagine.self_anchors(night.model, "T", night.pack.openings, plan.self_anchors, seed) if plan.self_anchors else []
@@ -123,12 +125,6 @@ def _proposed(night: Night, woken: str, seed: int) -> tuple[list[Scenario], froz
     proposed = [s for pair in pairs for s in pair] + written + anchors + replayed
     scored = {s.id for pair in behind for s in pair}
     return proposed, tame | _tame(night, woken, [s for s in proposed if s.id not in scored]), untrusted
-
-
-def _originals(night: Night) -> dict[str, tuple[str, str]]:
-    """The texts of the pairs that are reworded, by the id that their rewordings name as their parent."""
-    tonight = drawn_pairs(night)
-    return {harm.id: (harm.text, twin.text) for harm, twin in [*tonight.reworded, *tonight.helped]}
 
 
 def teachers_after(woken: str) -> Teachers:
