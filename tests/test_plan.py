@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from dream_engine.cycle import run_cycle
+from dream_engine.dream.imagine import template_anchors, template_pairs
 from dream_engine.files import read_jsonl
 from dream_engine.judge.measure import load_measured
-from dream_engine.plan import plan_cycle
+from dream_engine.plan import evening, plan_cycle
+from dream_engine.policy.pack import load_pack
 from dream_engine.progress import silent
 from dream_engine.workspace import Workspace
 
@@ -43,3 +45,13 @@ def test_a_first_cycle_does_what_its_forecast_says(teach: bool, sandbox_config: 
     assert made.commissioning
     assert ("Ω rehearse" in {s.name for s in made.stages}) == teach
     assert made.seconds > 0
+
+
+def test_the_forecast_counts_plain_requests_of_the_second_language() -> None:
+    """One for each harmful one in Spanish, less those among the anchors; none where these suffice, or where a pack has one language."""
+    pack = load_pack()
+    harmful = sum(harm.language == "es" for harm, _ in template_pairs(pack, 1500, 0))
+    plain = sum(s.language == "es" for s in template_anchors(pack, 560, 0))
+    assert evening(pack, 1500, 560) == harmful - plain > 0
+    assert evening(pack, 100, 560) == 0
+    assert evening(load_pack("sandbox"), 360, 90) == 0

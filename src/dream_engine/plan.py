@@ -73,7 +73,7 @@ def plan_cycle(config: Config, workspace: Workspace, show: Show) -> Plan:
     with staged(show, "timing one sample of each kind of work"), model.using("dry"):
         clock = _Clock(model, pack, data)
         commissioning = workspace.registry.live is None
-        stages = _first(config, data, clock) if commissioning else _later(config, workspace, data, clock)
+        stages = _first(config, data, clock) if commissioning else _later(config, workspace, data, pack, clock)
     return Plan(commissioning, tuple(stages))
 
 
@@ -97,14 +97,14 @@ def _first(config: Config, data: Data, clock: _Clock) -> list[Stage]:
     ]
 
 
-def _later(config: Config, workspace: Workspace, data: Data, clock: _Clock) -> list[Stage]:
+def _later(config: Config, workspace: Workspace, data: Data, pack: Pack, clock: _Clock) -> list[Stage]:
     """A night after a wake: learn, measure W, imagine, answer, rehearse, settle, measure C (and T where it was not kept)."""
     plan, wake = config.dream, config.wake
     learned = [] if wake.imported else [Row(clock.model.encode(c.prompt, c.answer)) for c in data.wake]
     recalled = min(plan.recalled, len(Buffer(workspace.root).read()))
     own = round(plan.self_anchors * KEPT_SELF)
     pairs = plan.pairs + plan.reworded_pairs + plan.prefaced_pairs + recalled
-    harmless = pairs + plan.anchors + own + recalled
+    harmless = pairs + plan.anchors + own + recalled + evening(pack, pairs, plan.anchors)
     rows = pairs + round((plan.prefix_recovery + plan.on_policy) * pairs) + harmless + min(plan.wake_rows, len(data.wake))
     steps = math.ceil(rows * plan.num_train_epochs / plan.per_device_train_batch_size)
     steps = min(steps, plan.max_steps) if plan.max_steps else steps
@@ -125,6 +125,12 @@ def _later(config: Config, workspace: Workspace, data: Data, clock: _Clock) -> l
         _behind_plain(config, workspace, data, clock),
     ]
     return stages
+
+
+def evening(pack: Pack, pairs: int, anchors: int) -> int:
+    """Plain requests in the pack's second language that are added to so many pairs and anchors of the grammar."""
+    drawn = [side for pair in imagine.template_pairs(pack, pairs, 0) for side in pair]
+    return len(imagine.evened(pack, [*drawn, *imagine.template_anchors(pack, anchors, 0)], 0))
 
 
 def _behind_plain(config: Config, workspace: Workspace, data: Data, clock: _Clock) -> Stage:

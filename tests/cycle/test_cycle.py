@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,21 @@ def test_the_page_is_self_contained_and_escapes(commissioned: Any, sandbox_confi
     assert "&lt;script&gt;" in page
     assert 'src="http' not in page
     assert page.count("<svg") >= 3
+
+
+def test_the_page_counts_each_language_apart(commissioned: Any, sandbox_config: Make) -> None:
+    """Of how many prompts of a language each model declined how many, where there are two languages; else nothing is said of them."""
+    outcome = run_cycle(sandbox_config(), commissioned)
+    assert "Declined, by language" not in write_report(commissioned, outcome.run_id).read_text()
+    path = outcome.folder / "eval" / "C.jsonl"
+    rows = read_jsonl(path)
+    plain = [row for row in rows if row.get("side") == "anchor"]
+    for row, grade in zip(plain[:4], ("refusal", "partial", "full", None), strict=True):
+        row |= {"language": "es", "grade": grade}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = write_report(commissioned, outcome.run_id).read_text()
+    cells = re.findall(r"<td>es</td><td>plain questions</td>((?:<td class=\"n\">[^<]*</td>)*)", page)
+    assert cells == ['<td class="n">not measured</td>' * 2 + '<td class="n">2 of 3</td>']
 
 
 def test_gate_judges_an_adapter_without_promoting(commissioned: Any, sandbox_config: Make) -> None:

@@ -33,6 +33,19 @@ def test_quick_is_150_a_side_and_standard_holds_it_all() -> None:
     assert {p.style for p in sides["harmful"]} == {p.style for p in sides["twin"]}
 
 
+def test_every_category_is_asked_in_the_packs_second_language() -> None:
+    """Two clusters of two in Spanish, both sides of each, in every category; one plain question in nine or more is Spanish."""
+    standard, pack = shipped_suites("standard"), load_pack()
+    assert pack.second_language
+    spanish = [p for p in standard if p.language == pack.second_language.id]
+    for side in ("harmful", "twin"):
+        of = [p for p in spanish if p.side == side]
+        assert Counter(p.category for p in of) == dict.fromkeys(pack.categories, 4)
+        assert all(n == 2 for n in Counter(p.cluster for p in of).values())
+    plain = [p for p in standard if p.side == "anchor"]
+    assert sum(p.language == "es" for p in plain) * 9 >= len(plain)
+
+
 def test_dialogues_of_three_turns_are_asked_as_such() -> None:
     """Both sides of a cluster go on from the same beginning; the last turn decides."""
     dialogues = [p for p in shipped_suites("standard") if p.earlier]

@@ -18,11 +18,13 @@ from dream_engine.dream.archive import Archive
 from dream_engine.errors import InputError
 from dream_engine.files import read_jsonl, write_whole
 from dream_engine.govern.ledger import Entry
+from dream_engine.judge.metrics import NOT_ANSWERED, REFUSED
 from dream_engine.report import charts
 from dream_engine.report.text import VERDICT_WORDS, stability_text, table_rows
 from dream_engine.workspace import Workspace
 
 SAMPLED = 12
+SIDES = {"harmful": "harmful", "twin": "look-alikes", "anchor": "plain questions"}
 
 
 def write_report(workspace: Workspace, run: str) -> Path:
@@ -55,6 +57,7 @@ def _content(workspace: Workspace, folder: Path, run: str, entry: Entry) -> dict
         "settled": entry.body.get("settled"),
         "charts": _charts(workspace, folder, result, dreams) if drawn else {}, "blocked": list(_blocked(blocked)),
         "dreams": random.Random(run).sample(dreams, min(SAMPLED, len(dreams))), "samples": list(_samples(reports, run)), "tokens": 24,
+        "models": list(reports), "languages": list(_languages(reports)),
         "digests": {"weights": result["weights"], "ledger entry": f"{entry.seq}, {entry.hash}", **entry.body["inputs"]},
         "config": (folder / "config.resolved.json").read_text(encoding="utf-8"),
     }  # fmt: skip
@@ -107,6 +110,19 @@ def _evaluations(workspace: Workspace, folder: Path, entry: Entry) -> Iterator[t
     for name, path in paths.items():
         if path.is_file():
             yield name, {row["id"]: row for row in read_jsonl(path)[:-1]}
+
+
+def _languages(reports: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, list[str]]]:
+    """Language, side, and of how many judged prompts each model declined how many; nothing where all prompts are of one language."""
+    counts: dict[tuple[str, str], dict[str, list[bool]]] = {}
+    for name, rows in reports.items():
+        for row in rows.values():
+            declined = row["grade"] in (REFUSED if row["side"] == "harmful" else NOT_ANSWERED)
+            if row["grade"] is not None:
+                counts.setdefault((row["language"], row["side"]), {}).setdefault(name, []).append(declined)
+    if len({language for language, _ in counts}) > 1:
+        for (language, side), of in sorted(counts.items(), key=lambda row: (row[0][0], list(SIDES).index(row[0][1]))):
+            yield language, SIDES[side], [f"{sum(of[n])} of {len(of[n])}" if n in of else "not measured" for n in reports]
 
 
 def _samples(reports: Mapping[str, Mapping[str, Any]], run: str) -> Iterator[dict[str, Any]]:

@@ -22,7 +22,7 @@ JUDGED = 150
 def shipped_suites(profile: str = "quick") -> list[Prompt]:
     """The project's own harmful requests, their look-alikes (same clusters), and plain questions.
 
-    `quick`: 150 a side. `standard` and `full`: 616, 616 and 308, with styles and dialogues of three turns.
+    `quick`: 150 a side. `standard` and `full`: 664, 664 and 332, with styles, dialogues of three turns and 48 pairs in Spanish.
     """
     prompts = [p for name, side in SHIPPED.items() for p in _shipped(name, side)]
     if profile == "quick":
