@@ -24,7 +24,7 @@ from dream_engine.report.text import VERDICT_WORDS, stability_text, table_rows
 from dream_engine.workspace import Workspace
 
 SAMPLED = 12
-SIDES = {"harmful": "harmful", "twin": "look-alikes", "anchor": "plain questions"}
+SIDE_WORDS = {"harmful": "harmful", "twin": "look-alikes", "anchor": "plain questions"}
 
 
 def write_report(workspace: Workspace, run: str) -> Path:
@@ -121,8 +121,8 @@ def _languages(reports: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, 
             if row["grade"] is not None:
                 counts.setdefault((row["language"], row["side"]), {}).setdefault(name, []).append(declined)
     if len({language for language, _ in counts}) > 1:
-        for (language, side), of in sorted(counts.items(), key=lambda row: (row[0][0], list(SIDES).index(row[0][1]))):
-            yield language, SIDES[side], [f"{sum(of[n])} of {len(of[n])}" if n in of else "not measured" for n in reports]
+        for (language, side), of in sorted(counts.items(), key=lambda row: (row[0][0], list(SIDE_WORDS).index(row[0][1]))):
+            yield language, SIDE_WORDS[side], [f"{sum(of[n])} of {len(of[n])}" if n in of else "not measured" for n in reports]
 
 
 def _samples(reports: Mapping[str, Mapping[str, Any]], run: str) -> Iterator[dict[str, Any]]:
