@@ -48,10 +48,12 @@ def test_a_first_cycle_does_what_its_forecast_says(teach: bool, sandbox_config: 
 
 
 def test_the_forecast_counts_plain_requests_of_the_second_language() -> None:
-    """One for each harmful one in Spanish, less those among the anchors; none where these suffice, or where a pack has one language."""
+    """So many for each harmful one in Spanish, less those among the anchors; none where these suffice, or where a pack has one language."""
     pack = load_pack()
     harmful = sum(harm.language == "es" for harm, _ in template_pairs(pack, 1500, 0))
     plain = sum(s.language == "es" for s in template_anchors(pack, 560, 0))
-    assert evening(pack, 1500, 560) == harmful - plain > 0
-    assert evening(pack, 100, 560) == 0
-    assert evening(load_pack("sandbox"), 360, 90) == 0
+    assert evening(pack, 1500, 560) == (harmful - plain, 3 * harmful)
+    assert evening(pack, 1500, 560, 3) == (3 * harmful - plain, 5 * harmful)
+    assert harmful > plain > 0
+    assert evening(pack, 100, 560)[0] == 0
+    assert evening(load_pack("sandbox"), 360, 90) == (0, 0)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from dream_engine.capture.episodes import Buffer
 from dream_engine.config import Config
+from dream_engine.cycle.dreaming import FIRST_PLAIN
 from dream_engine.cycle.judging import BEHIND, teacher_behind_plain
 from dream_engine.dream import imagine, mix
 from dream_engine.dream.rehearse import RehearsalPlan, Row, rehearse, soften
@@ -73,19 +74,20 @@ def plan_cycle(config: Config, workspace: Workspace, show: Show) -> Plan:
     with staged(show, "timing one sample of each kind of work"), model.using("dry"):
         clock = _Clock(model, pack, data)
         commissioning = workspace.registry.live is None
-        stages = _first(config, data, clock) if commissioning else _later(config, workspace, data, pack, clock)
+        stages = _first(config, data, pack, clock) if commissioning else _later(config, workspace, data, pack, clock)
     return Plan(commissioning, tuple(stages))
 
 
-def _first(config: Config, data: Data, clock: _Clock) -> list[Stage]:
+def _first(config: Config, data: Data, pack: Pack, clock: _Clock) -> list[Stage]:
     """A commissioning: imagine, answer, rehearse (unless the model is taken as it is), measure one model."""
     plan, measured = config.commission, _measured(config, data, clock, "C", lengths=False)
     if not plan.dreams:
         return measured
     own = round(plan.self_anchors * KEPT_SELF)
     pairs = plan.pairs + plan.prefaced_pairs
-    harmless = pairs + plan.anchors + own
-    rows = pairs + harmless + plan.self_texts
+    added, foreign = evening(pack, pairs, plan.anchors, FIRST_PLAIN)
+    harmless = pairs + plan.anchors + own + added
+    rows = pairs + harmless + (plan.second_language_passes - 1) * foreign + plan.self_texts
     steps = math.ceil(rows * plan.num_train_epochs / plan.per_device_train_batch_size)
     return [
         Stage("Ω imagine", plan.self_anchors, clock.written(imagine.ANCHOR_TOKENS), imagine.ANCHOR_TOKENS),
@@ -104,7 +106,7 @@ def _later(config: Config, workspace: Workspace, data: Data, pack: Pack, clock: 
     recalled = min(plan.recalled, len(Buffer(workspace.root).read()))
     own = round(plan.self_anchors * KEPT_SELF)
     pairs = plan.pairs + plan.reworded_pairs + plan.prefaced_pairs + recalled
-    harmless = pairs + plan.anchors + own + recalled + evening(pack, pairs, plan.anchors)
+    harmless = pairs + plan.anchors + own + recalled + evening(pack, pairs, plan.anchors)[0]
     rows = pairs + round((plan.prefix_recovery + plan.on_policy) * pairs) + harmless + min(plan.wake_rows, len(data.wake))
     steps = math.ceil(rows * plan.num_train_epochs / plan.per_device_train_batch_size)
     steps = min(steps, plan.max_steps) if plan.max_steps else steps
@@ -127,10 +129,11 @@ def _later(config: Config, workspace: Workspace, data: Data, pack: Pack, clock: 
     return stages
 
 
-def evening(pack: Pack, pairs: int, anchors: int) -> int:
-    """Plain requests in the pack's second language that are added to so many pairs and anchors of the grammar."""
-    drawn = [side for pair in imagine.template_pairs(pack, pairs, 0) for side in pair]
-    return len(imagine.evened(pack, [*drawn, *imagine.template_anchors(pack, anchors, 0)], 0))
+def evening(pack: Pack, pairs: int, anchors: int, per_harmful: int = 1) -> tuple[int, int]:
+    """Plain requests in the second language that are added to so many pairs and anchors of the grammar, and how many of all are then in it."""
+    drawn = [*(side for pair in imagine.template_pairs(pack, pairs, 0) for side in pair), *imagine.template_anchors(pack, anchors, 0)]
+    added = len(imagine.evened(pack, drawn, 0, per_harmful))
+    return added, added + sum(pack.foreign(s.language) for s in drawn)
 
 
 def _behind_plain(config: Config, workspace: Workspace, data: Data, clock: _Clock) -> Stage:

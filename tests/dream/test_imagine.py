@@ -74,10 +74,10 @@ def test_both_sides_of_a_pair_stand_behind_the_same_short_request(lengths: list[
         assert (harm.side, twin.side, twin.twin_of, harm.category) == ("harmful", "twin", harm.id, was_harm.category)
 
 
-@given(wanted=st.integers(0, 60), plain=st.integers(0, 40), seed=st.integers(0, 3))
+@given(wanted=st.integers(0, 60), plain=st.integers(0, 40), seed=st.integers(0, 3), times=st.integers(1, 3))
 @settings(max_examples=20, deadline=None)
-def test_the_second_language_is_as_often_plain_as_harmful(wanted: int, plain: int, seed: int) -> None:
-    """With what `evened` adds, Spanish holds as many plain requests as harmful ones, all of them Spanish; what is plain enough gets none."""
+def test_the_second_language_is_as_often_plain_as_harmful(wanted: int, plain: int, seed: int, times: int) -> None:
+    """With what `evened` adds, Spanish holds so many plain requests for each harmful one, all of them Spanish; what is plain enough gets none."""
     pack = load_pack()
     foreign = [cell for cell in pack.grid() if cell[1] == SECOND]
     dreamed = [side for pair in template_pairs(pack, wanted, 1, foreign) for side in pair] + [
@@ -85,8 +85,8 @@ def test_the_second_language_is_as_often_plain_as_harmful(wanted: int, plain: in
     ]
     harmful = sum(s.side == "harmful" and s.language == "es" for s in dreamed)
     dreamed += template_anchors(pack, plain, 3, "es")
-    made = evened(pack, dreamed, seed)
-    assert len(made) == max(0, harmful - plain)
+    made = evened(pack, dreamed, seed, times)
+    assert len(made) == max(0, times * harmful - plain)
     assert {(s.side, s.language) for s in made} <= {("anchor", "es")}
 
 

@@ -28,6 +28,8 @@ from dream_engine.types import Blocked, Dream, Episode, Message, Proposed, Scena
 TAME_P = 0.95
 WISHES = 4
 """Pairs that an associative store chooses among, for each one that is wanted."""
+FIRST_PLAIN = 3
+"""Plain requests in the pack's second language that a first model is shown for each harmful one in it."""
 TRIES_BEHIND = 4
 """Pairs that may be proposed behind another request, for each one that is wanted."""
 Propose = Callable[[RequestScreen], tuple[list[Scenario], list[Blocked]]]
@@ -88,7 +90,8 @@ def first_dreams(night: Night) -> list[Screened]:
         anchors += imagine.dressed(night.pack, written, seed)
         pairs = [*drawn[: plan.pairs], *imagine.prefaced(drawn[plan.pairs :], anchors, seed)]
         screening = screen.screen([s for pair in pairs for s in pair] + anchors)
-        return list(screening.kept), list(screening.blocked)
+        plain = screen.screen(imagine.evened(night.pack, screening.kept, derive_seed(seed, "evened"), FIRST_PLAIN))
+        return [*screening.kept, *plain.kept], [*screening.blocked, *plain.blocked]
 
     teachers = Teachers(targets.Teacher(None, "base", night.pack.guidance), targets.Teacher(None, "base"))
     return _dreamed(night, propose, teachers, plan.answer_tokens, 24)

@@ -52,12 +52,20 @@ def _first(night: Night, dreams: Sequence[Screened]) -> str:
 
 
 def _teach(night: Night, dreams: Sequence[Screened], plan: Commission) -> None:
-    """The first policy: refusals in the pack's words, everything harmless and the base's own plain text drawn to the base."""
+    """The first policy: refusals in the pack's words, everything harmless and the base's own plain text drawn to the base.
+
+    Dreams in the pack's second language are read several times: read once, they teach the language itself as a reason to decline.
+    """
     weights = mix.MixPlan(harmful_weight=plan.harmful_weight, anchor_weight=plan.anchor_weight, whole_refusals=0.2, seed=night.seed("mix"))
     drawn = mix.Drawn(harmful=None, harmless=None, harmful_name="base")
 
+    def mixed(foreign: bool) -> list[Row]:
+        chosen = [d for d in dreams if night.pack.foreign(d.dream.scenario.language) == foreign]
+        return mix.mix(night.model, chosen, [], drawn, weights)
+
     def rows() -> list[Row]:
-        return mix.mix(night.model, dreams, [], drawn, weights) + mix.own_texts(night.model, plan.self_texts, night.seed("texts"))
+        texts = mix.own_texts(night.model, plan.self_texts, night.seed("texts"))
+        return mixed(foreign=False) + plan.second_language_passes * mixed(foreign=True) + texts
 
     night.fit("Ω rehearse", "T", rows, night.fit_plan(plan, "rehearse", plan.ema_decay))
 

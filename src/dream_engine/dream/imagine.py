@@ -54,14 +54,14 @@ def template_anchors(pack: Pack, count: int, seed: int, language: str | None = N
     return [anchor(text, "template", seed, spoken) for text, spoken in texts.items()]
 
 
-def evened(pack: Pack, dreamed: Sequence[Scenario], seed: int) -> list[Scenario]:
-    """Plain requests in the pack's second language, until these scenarios hold as many of them as harmful ones in it.
+def evened(pack: Pack, dreamed: Sequence[Scenario], seed: int, per_harmful: int = 1) -> list[Scenario]:
+    """Plain requests in the pack's second language, until these scenarios hold `per_harmful` times as many of them as harmful ones in it.
 
     Where every request in a language is about harm, the language itself becomes a reason to decline.
     """
-    second = pack.second_language.id if pack.second_language else None
-    sides = Counter(s.side for s in dreamed if s.language == second)
-    return template_anchors(pack, sides["harmful"] - sides["anchor"], seed, second)
+    foreign = [s for s in dreamed if pack.foreign(s.language)]
+    sides = Counter(s.side for s in foreign)
+    return template_anchors(pack, per_harmful * sides["harmful"] - sides["anchor"], seed, foreign[0].language) if foreign else []
 
 
 def dressed(pack: Pack, anchors: Sequence[Scenario], seed: int) -> list[Scenario]:

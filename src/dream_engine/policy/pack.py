@@ -128,6 +128,10 @@ class Pack(_Strict):
         second = self.second_language.id if self.second_language else ""
         return [(category, style, second if style == SECOND else "en") for category, style in self.grid(scope)]
 
+    def foreign(self, language: str) -> bool:
+        """Whether this is the pack's second language."""
+        return self.second_language is not None and self.second_language.id == language
+
     def refusal(self, category: str, language: str, rng: random.Random) -> str:
         """One refusal in the pack's own words: declines, and names what it can help with instead."""
         refuse = self.categories[category].refuse
