@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 import torch
 
@@ -64,7 +65,7 @@ def real_config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 @pytest.fixture(scope="session")
 def real_root(real_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a taught T and a wake that wore it away; T is cached between sessions by its recipe."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(min(2, joblib.cpu_count()))  # a thread too many halves the speed
     cached = cache_home() / f"test-teacher-{digest([RECIPE, PER_SIDE, load_pack().digest])[:10]}"
     root = tmp_path_factory.mktemp("real-ws")
     workspace = Workspace.open(root)
