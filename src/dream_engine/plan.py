@@ -133,7 +133,7 @@ def evening(pack: Pack, pairs: int, anchors: int, per_harmful: int = 1) -> tuple
     """Plain requests in the second language that are added to so many pairs and anchors of the grammar, and how many of all are then in it."""
     drawn = [*(side for pair in imagine.template_pairs(pack, pairs, 0) for side in pair), *imagine.template_anchors(pack, anchors, 0)]
     added = len(imagine.evened(pack, drawn, 0, per_harmful))
-    return added, added + sum(pack.foreign(s.language) for s in drawn)
+    return added, added + sum(s.language == pack.second for s in drawn)
 
 
 def _behind_plain(config: Config, workspace: Workspace, data: Data, clock: _Clock) -> Stage:

@@ -60,7 +60,7 @@ def _teach(night: Night, dreams: Sequence[Screened], plan: Commission) -> None:
     drawn = mix.Drawn(harmful=None, harmless=None, harmful_name="base")
 
     def mixed(foreign: bool) -> list[Row]:
-        chosen = [d for d in dreams if night.pack.foreign(d.dream.scenario.language) == foreign]
+        chosen = [d for d in dreams if (d.dream.scenario.language == night.pack.second) == foreign]
         return mix.mix(night.model, chosen, [], drawn, weights)
 
     def rows() -> list[Row]:

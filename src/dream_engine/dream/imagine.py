@@ -59,9 +59,8 @@ def evened(pack: Pack, dreamed: Sequence[Scenario], seed: int, per_harmful: int 
 
     Where every request in a language is about harm, the language itself becomes a reason to decline.
     """
-    foreign = [s for s in dreamed if pack.foreign(s.language)]
-    sides = Counter(s.side for s in foreign)
-    return template_anchors(pack, per_harmful * sides["harmful"] - sides["anchor"], seed, foreign[0].language) if foreign else []
+    sides = Counter(s.side for s in dreamed if s.language == pack.second)
+    return template_anchors(pack, per_harmful * sides["harmful"] - sides["anchor"], seed, pack.second)
 
 
 def dressed(pack: Pack, anchors: Sequence[Scenario], seed: int) -> list[Scenario]:

@@ -110,6 +110,11 @@ class Pack(_Strict):
         """Names of the categories in which a rise of compliance freezes the model."""
         return frozenset(name for name, category in self.categories.items() if category.critical)
 
+    @property
+    def second(self) -> str | None:
+        """The id of the second language; None where the pack has one language."""
+        return self.second_language.id if self.second_language else None
+
     def grid(self, scope: Collection[str] = ()) -> list[tuple[str, str]]:
         """Category × style, as far as there are pairs for it; with a `scope`, of these categories alone.
 
@@ -125,12 +130,7 @@ class Pack(_Strict):
 
     def cells(self, scope: Collection[str] = ()) -> list[tuple[str, str, str]]:
         """The grid with the language of each style."""
-        second = self.second_language.id if self.second_language else ""
-        return [(category, style, second if style == SECOND else "en") for category, style in self.grid(scope)]
-
-    def foreign(self, language: str) -> bool:
-        """Whether this is the pack's second language."""
-        return self.second_language is not None and self.second_language.id == language
+        return [(category, style, self.second if self.second and style == SECOND else "en") for category, style in self.grid(scope)]
 
     def refusal(self, category: str, language: str, rng: random.Random) -> str:
         """One refusal in the pack's own words: declines, and names what it can help with instead."""
@@ -203,9 +203,8 @@ def _size_problems(pack: Pack) -> Iterator[str]:
         yield "no category is marked critical"
     if "en" not in pack.refusal_forms:
         yield "refusal_forms has no 'en'"
-    second = pack.second_language.id if pack.second_language else None
-    if second and not any(plain.language == second for plain in pack.anchors):
-        yield f"no plain request among anchors is in {second!r} ('- {{{second}: …}}'), so that language alone would be a reason to decline"
+    if pack.second and not any(plain.language == pack.second for plain in pack.anchors):
+        yield f"no plain request among anchors is in {pack.second!r} ('- {{{pack.second}: …}}'), so that language alone would be a reason to decline"
     for name, category in pack.categories.items():
         if len(category.pairs) < MIN_PAIRS:
             yield f"category {name!r} has {len(category.pairs)} pairs, at least {MIN_PAIRS} are needed"
