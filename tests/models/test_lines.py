@@ -29,7 +29,8 @@ def test_every_row_sees_the_beginning_and_itself_in_order_and_nothing_else(tails
             assert ids[index][seen].tolist() == head + tail[: at + 1]
             assert positions[index, start + at] == len(head) + at
     assert sees.any(-1).all()
-    assert ids.shape[1] <= len(head) + max(line, *map(len, tails)) + max(map(len, tails))
+    assert ids.shape[1] % lines.WIDTH == 0
+    assert ids.shape[1] < len(head) + max(line, *map(len, tails)) + max(map(len, tails)) + lines.WIDTH
     assert len(set(places)) == len(tails)
 
 

@@ -17,6 +17,8 @@ LINE = 512
 """Tokens of a line, head left out, beyond which another is begun. Attention grows with the square of a line, all else with its length."""
 WORTH_IT = 0.85
 """Share of the padded rows' tokens up to which lines are faster: attention over a line is wider than over a row."""
+WIDTH = 32
+"""A line's length is a multiple of this. A CPU's matrix library compiles a kernel for every new shape, some thirty a step, and keeps the last ones."""
 HEAD, PADDING = -1, -2
 
 
@@ -39,7 +41,7 @@ def in_lines(rows: Sequence[Sequence[int]], shared: int, pad: int) -> Lines:
     begin = [0, *accumulate(len(row) - shared for row in rows)]
     count = min(len(rows), ceil(begin[-1] / LINE))
     groups = [list(group) for _, group in groupby(range(len(rows)), lambda i: (begin[i] + begin[i + 1]) * count // (2 * begin[-1]))]
-    width = shared + max(begin[group[-1] + 1] - begin[group[0]] for group in groups)
+    width = WIDTH * ceil((shared + max(begin[group[-1] + 1] - begin[group[0]] for group in groups)) / WIDTH)
     ids, positions, owners = (torch.full((len(groups), width), empty) for empty in (pad, 0, PADDING))
     ids[:, :shared], positions[:, :shared], owners[:, :shared] = torch.tensor(rows[0][:shared]), torch.arange(shared), HEAD
     places = [(line, shared + begin[i] - begin[group[0]]) for line, group in enumerate(groups) for i in group]
