@@ -25,7 +25,9 @@ def grouped_attention(
     scaling: float,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Softmax attention; no dropout, no attention weights in return. A CPU's softmax adds up in fp32 whatever it is given, so scores stay as they are.
+    """Softmax attention; no dropout, no attention weights in return.
+
+    A CPU's softmax adds up in fp32 whatever it is given, so scores are left as they are.
 
     Shapes: query (B, H, S, D); key and value (B, G, T, D) with H a multiple of G; mask (B, 1, S, ≥ T), added; result (B, S, H, D).
     """

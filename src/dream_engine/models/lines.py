@@ -18,7 +18,7 @@ LINE = 512
 WORTH_IT = 0.85
 """Share of the padded rows' tokens up to which lines are faster: attention over a line is wider than over a row."""
 WIDTH = 32
-"""A line's length is a multiple of this. A CPU's matrix library compiles a kernel for every new shape, some thirty a step, and keeps the last ones."""
+"""A line is a multiple of this long: a CPU's matrix library compiles a kernel for every new shape, some thirty a step, and keeps the last ones."""
 HEAD, PADDING = -1, -2
 
 
