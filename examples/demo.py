@@ -84,7 +84,7 @@ def how_long() -> str:
     from dream_engine.models.hf import multiplies_bf16, pick_device
 
     if multiplies_bf16(pick_device("auto")):
-        return "about a quarter of an hour on two cores"
+        return "about twenty minutes on two cores"
     return "an hour and a half on two cores: this processor does not multiply bfloat16 (make demo-governance shows a small model in four minutes)"
 
 
