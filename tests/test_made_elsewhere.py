@@ -209,13 +209,13 @@ def test_trl_and_we_count_the_same_loss_on_the_same_rows() -> None:
     with model.lent("trl"):
         theirs = trl.trainer_for(model, made, 1e-3, 1, 4, 1, 0, "unused").evaluate(_as_dataset(made))["eval_loss"]
     assert theirs == pytest.approx(ours, abs=2e-3)
-    rehearse(model, "own", [Row(e) for e in made], RehearsalPlan(5e-3, 6, 4))
-    assert trl.fit(model, "trl", made, 5e-3, 6, 4, 1, 0) == 24
+    rehearse(model, "own", [Row(e) for e in made], RehearsalPlan(5e-3, 12, 4))
+    assert trl.fit(model, "trl", made, 5e-3, 12, 4, 1, 0) == 48
     for name in ("own", "trl"):
         with model.using(name), torch.no_grad():
             ends[name] = float(batch_loss(model, [Row(e) for e in made]))
     assert max(ends.values()) < 0.2 * ours
-    assert ends["trl"] == pytest.approx(ends["own"], abs=0.05 * ours)
+    assert ends["trl"] == pytest.approx(ends["own"], rel=0.2)
 
 
 def _as_dataset(rows: Any) -> Any:
