@@ -127,10 +127,10 @@ def _settle(night: Night, woken: str, dreams: Sequence[types.Dream]) -> None:
     if not path.is_file() and len(held_out) >= MIN_HELD_OUT:
         with night.stage("Ω settle"):
             harmful, twins = ([one.turns for one in side] for side in zip(*held_out, strict=True))
-            lost = _readiness(night, "T", harmful, dreams) - _readiness(night, woken, harmful, dreams)
+            ready, ready_at = _readiness(night, "T", harmful, dreams), partial(_ready_at, night, woken, harmful, dreams)
             over = over_refuses(night.report("T").evaluation, night.report(woken).evaluation, night.config.seed)
             twins_at, harmful_at = (partial(_refuses_at, night, woken, side) for side in (twins, harmful))
-            write_json(path, asdict(settle(night.refuses("T", twins), twins_at, harmful_at, lost, over)))
+            write_json(path, asdict(settle(night.refuses("T", twins), twins_at, harmful_at, ready, ready_at, over)))
     night.settled = json.loads(path.read_text()) if path.is_file() else None
     night.model.blend_adapters(woken, "R", night.settled["share"] if night.settled else 1.0, "C")
 
@@ -147,6 +147,11 @@ def _readiness(night: Night, adapter: str, asked: Sequence[Sequence[types.Messag
     with night.model.using(adapter):
         each = night.model.opener_logprobs(asked, openers) * torch.tensor([len(ids) for ids in openers])  # (asked, openers)
     return float(each.exp().sum(1).mean())
+
+
+def _ready_at(night: Night, woken: str, asked: Sequence[Sequence[types.Message]], dreams: Sequence[types.Dream], share: float) -> float:
+    night.model.blend_adapters(woken, "R", share, "C")
+    return _readiness(night, "C", asked, dreams)
 
 
 def _refuses_at(night: Night, woken: str, asked: Sequence[Sequence[types.Message]], share: float) -> list[bool]:

@@ -2,7 +2,7 @@
 
 Rehearsal moves the boundary back by pushing on both sides of it, and now and then past where the teacher had it. On held-out look-alikes
 that is seen without a judge's suite: as long as clearly more of them are refused than the teacher refuses, the step is shortened, unless the
-harmful requests beside them say that more is lost by that than won.
+harmful requests beside them say that more is lost by that than won, or that the shortened step is far from as ready to decline as the teacher.
 Where the woken adapter is as ready to decline held-out harmful requests as the teacher, and declines no more harmless ones, nothing was lost, and
 the step is the shortest.
 (Interpolating fine-tuned weights: Wortsman et al. 2022, arXiv:2109.01903, eq. 1.)
@@ -23,6 +23,10 @@ NOTHING_LOST = 0.01
 """How much less ready than T to decline held-out harmful requests W may be before there is anything to repair (a mean probability)."""
 
 
+ENOUGH_READY = 0.8
+"""How much of T's readiness to decline a shortened step must bring back, as a share; below, caution is what leaves harmful requests answered."""
+
+
 @dataclass(frozen=True)
 class Settled:
     """The share of the way that is kept (1 is all), and the shares of held-out look-alikes that T and the candidate refuse there.
@@ -41,19 +45,20 @@ def settle(
     teacher: Sequence[bool],
     look_alikes_at: Callable[[float], Sequence[bool]],
     harmful_at: Callable[[float], Sequence[bool]],
-    lost: float,
+    teacher_ready: float,
+    ready_at: Callable[[float], float],
     over: bool,
 ) -> Settled:
     """The longest step at which at most two in a hundred more held-out look-alikes are refused than T refuses; the shortest where W needs no repair.
 
-    But the whole step where it tells the held-out pairs apart better than that one does: a few more refused look-alikes are no reason to leave
-    harmful requests answered.
+    But the whole step where it tells the held-out pairs apart better than that one does, or where that one is less than `ENOUGH_READY` as ready as T
+    to decline their harmful sides: a few more refused look-alikes are no reason to leave harmful requests answered.
 
     `teacher` says which look-alikes T refuses, the functions which of them and of the harmful requests beside them the candidate at a share does, W
-    at 0; W needs repair as well where it is known to decline more harmless requests than T (`over`). Bisects, as refusals grow with the share;
-    asks for look-alikes at most six times.
+    at 0, and how ready it is to decline the latter (as T is with `teacher_ready`: mean probabilities); W needs repair as well where it is known to
+    decline more harmless requests than T (`over`). Bisects, as refusals grow with the share; asks for look-alikes at most six times.
     """
-    asked: dict[float, Sequence[bool]] = {}
+    asked, lost = dict[float, Sequence[bool]](), teacher_ready - ready_at(0.0)
 
     def within(share: float) -> bool:
         asked[share] = look_alikes_at(share)
@@ -73,7 +78,7 @@ def settle(
     share = SHARES[low]
     if share not in asked:
         within(share)
-    if SHARES[0] in asked and low and apart(SHARES[0]) > apart(share):
+    if SHARES[0] in asked and low and (ready_at(share) < ENOUGH_READY * teacher_ready or apart(SHARES[0]) > apart(share)):
         share = SHARES[0]
     n = len(teacher)
     return Settled(share, sum(teacher) / n, sum(asked[share]) / n, n, lost)
