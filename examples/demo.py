@@ -81,7 +81,7 @@ def commission() -> None:
 
 def how_long() -> str:
     """What to expect on two cores."""
-    from dream_engine.models.hf import multiplies_bf16, pick_device
+    from dream_engine.models.pretrained import multiplies_bf16, pick_device
 
     if multiplies_bf16(pick_device("auto")):
         return "about twenty minutes on two cores"

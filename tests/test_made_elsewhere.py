@@ -249,7 +249,7 @@ def test_two_processes_train_one_adapter() -> None:
 
 def test_four_bits_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """Named, with the way to get it."""
-    monkeypatch.setattr("dream_engine.models.hf.find_spec", lambda name: None)
+    monkeypatch.setattr("dream_engine.models.pretrained.find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install bitsandbytes"):
         load_model("sandbox", quantization="4bit")
 

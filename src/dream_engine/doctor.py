@@ -89,7 +89,8 @@ def _ledger(workspace: Path) -> str:
 
 
 def _model(config: Config) -> str:
-    from dream_engine.models.hf import load_model, multiplies_bf16
+    from dream_engine.models.hf import load_model
+    from dream_engine.models.pretrained import multiplies_bf16
 
     model = load_model(config.model.name, config.model.device, config.model.dtype, config.model.quantization)
     found = f"{model.name} on {model.device} in {str(model.dtype).removeprefix('torch.')}, chat template found"

@@ -6,21 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dream_engine.errors import InputError
-from dream_engine.models.hf import (
-    ChatModel,
-    by_length,
-    by_tokens,
-    common_prefix,
-    cpu_multiplies_bf16,
-    load_model,
-    pad_left,
-    pad_right,
-    pick_dtype,
-)
+from dream_engine.models.hf import ChatModel, load_model
 from dream_engine.types import Message
 
 
@@ -72,37 +60,3 @@ def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
     """Neither folder nor cached hub id."""
     with pytest.raises(InputError, match="cannot be loaded"):
         load_model("nobody/nothing")
-
-
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.integers(1, 2000))
-def test_batches_hold_every_row_once(lengths: list[int], budget: int) -> None:
-    """Property: no row lost or doubled; no batch of several rows over its padded budget."""
-    for batches in (by_tokens(lengths, budget), by_length(lengths, 7)):
-        assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
-    for batch in by_tokens(lengths, budget):
-        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
-
-
-def test_padding_and_prefix() -> None:
-    """Left and right padding, and the common beginning that leaves every row something to read."""
-    assert pad_left([[1], [2, 3]], 0)[0].tolist() == [[0, 1], [2, 3]]
-    assert pad_right([[1], [2, 3]], 0)[1].tolist() == [[1, 0], [1, 1]]
-    assert common_prefix([[1, 2, 3], [1, 2, 4]]) == 2
-    assert common_prefix([[1, 2], [1, 2]]) == 1
-    assert common_prefix([[1, 2, 3]]) == 0
-
-
-@given(st.dictionaries(st.sampled_from(["avx2", "avx512_f", "avx512_bf16", "amx_bf16", "arm_bf16"]), st.booleans()))
-def test_bf16_is_chosen_on_a_cpu_only_where_one_instruction_set_multiplies_it(capabilities: dict[str, bool]) -> None:
-    """Emulated bf16 products take ten times as long a step, so a set without them must not count."""
-    assert cpu_multiplies_bf16(capabilities) == any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "arm_bf16"))
-
-
-def test_a_named_dtype_is_obeyed_and_auto_looks_at_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hardware decides only when nobody else has."""
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    assert pick_dtype("bfloat16", "a-model", "cpu") == torch.bfloat16
-    assert pick_dtype("float32", "a-model", "cuda") == torch.float32
-    assert pick_dtype("auto", "a-model", "cpu") == torch.float32
-    assert pick_dtype("auto", "a-model", "cuda") == torch.bfloat16
-    assert pick_dtype("auto", "sandbox", "cuda") == torch.float32

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from dream_engine.dream.rehearse import Row, batch_loss, taken_gradient, trained
 from dream_engine.models import lines
-from dream_engine.models.hf import ChatModel, load_model, pad_right
+from dream_engine.models.batches import pad_right
+from dream_engine.models.hf import ChatModel, load_model
 from dream_engine.models.lines import in_lines, saves
 from dream_engine.types import Message
 

@@ -20,7 +20,8 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import load_file, save_file
 
-from dream_engine.models.hf import ChatModel, Encoded, by_tokens, log_softmaxes
+from dream_engine.models.batches import by_tokens, log_softmaxes
+from dream_engine.models.hf import ChatModel, Encoded
 from dream_engine.types import digest
 
 _log = logging.getLogger(__name__)

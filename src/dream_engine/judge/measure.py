@@ -18,7 +18,8 @@ from dream_engine.judge.probe import Probe, fit_probe, probe_scores
 from dream_engine.judge.rules import Grade
 from dream_engine.judge.stats import cluster_bootstrap
 from dream_engine.judge.suites import evenly
-from dream_engine.models.hf import ChatModel, by_tokens, log_softmaxes
+from dream_engine.models.batches import by_tokens, log_softmaxes
+from dream_engine.models.hf import ChatModel
 from dream_engine.types import Conversation, Measured, Missing, Prompt
 
 ANSWER_TOKENS = 24

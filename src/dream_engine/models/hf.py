@@ -1,4 +1,4 @@
-"""The only home of transformers and peft: one frozen chat model and the LoRA adapters that sit on it.
+"""One frozen chat model and the LoRA adapters that sit on it.
 
 Knows nothing about safety. It turns messages into tokens, tokens into answers and log-probabilities, and adapters into plain
 PEFT folders. One base is shared by T, W and C: switching models is switching adapters.
@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +24,20 @@ from jinja2 import TemplateError
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, DynamicCache
+from transformers import AutoTokenizer, DynamicCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dream_engine.errors import InputError
 from dream_engine.models import bundled
-from dream_engine.models.attention import implementation
+from dream_engine.models.batches import by_length, by_tokens, common_prefix, logprobs_of, pad_left, pad_right
 from dream_engine.models.lines import in_lines, saves
+from dream_engine.models.pretrained import not_loaded, pick_device, pick_dtype, pretrained
 from dream_engine.types import Message
 
 _log = logging.getLogger(__name__)
 ADAPTER_FILE = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 LONGEST_ANSWER = 256
-ROWS_AT_ONCE = 64
 Report = Callable[[int, int], None]
 
 
@@ -149,7 +148,7 @@ class ChatModel:
         Raises:
             InputError: the folder cannot be loaded, or its tensors are not those of this model.
         """
-        tensors = _tensors_of(_pretrained(str(folder), self.dtype, str(self.device)))
+        tensors = _tensors_of(pretrained(str(folder), self.dtype, str(self.device)))
         own = {key: parameter.data for key, parameter in self._base_parameters()}
         odd = next((key for key in own.keys() | tensors.keys() if key not in own or key not in tensors or own[key].shape != tensors[key].shape), None)
         if odd:
@@ -609,14 +608,6 @@ def without_system(messages: Sequence[Message]) -> list[Message]:
     return [Message(rest[0].role, f"{said}\n\n{rest[0].content}"), *rest[1:]]
 
 
-def common_prefix(rows: Sequence[Sequence[int]]) -> int:
-    """How many first tokens all rows share, at most one less than the shortest row; 0 for a single row."""
-    if len(rows) < 2:
-        return 0
-    limit = min(len(row) for row in rows) - 1
-    return next((i for i in range(limit) if any(row[i] != rows[0][i] for row in rows)), limit)
-
-
 def load_model(source: str, device: str = "auto", dtype: str = "auto", quantization: str = "none") -> ChatModel:
     """Loads `smollm2-135m` (the demo model), `sandbox` (the ~1M test model), a local folder or a hub id.
 
@@ -634,69 +625,8 @@ def load_model(source: str, device: str = "auto", dtype: str = "auto", quantizat
     try:
         tokenizer = AutoTokenizer.from_pretrained(place)
     except (OSError, ValueError, KeyError) as error:
-        raise _not_loaded(source, error) from error
-    return ChatModel(_pretrained(place, pick_dtype(dtype, source, wanted), wanted, quantization), tokenizer, source, folder)
-
-
-def _pretrained(place: str, dtype: torch.dtype, device: str, quantization: str = "none") -> Any:
-    """The bare model of a folder or hub id, from safetensors only; every tensor from the file, none drawn at random."""
-    try:
-        config = AutoConfig.from_pretrained(place)
-        more = {"quantization_config": _four_bit(dtype), "device_map": device} if quantization == "4bit" else {}
-        model, found = AutoModelForCausalLM.from_pretrained(
-            place,
-            config=config,
-            dtype=dtype,
-            use_safetensors=True,
-            attn_implementation=implementation(config, device),
-            output_loading_info=True,
-            **more,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise _not_loaded(place, error) from error
-    absent = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))
-    if absent:
-        raise InputError(f"model {place!r} cannot be loaded: its files lack {len(absent)} tensors that config.json asks for, such as {absent[0]}")
-    return model if more else model.to(device)
-
-
-def _four_bit(dtype: torch.dtype) -> Any:
-    """NF4 weights that are multiplied in `dtype` (QLoRA, 2305.14314).
-
-    Raises:
-        InputError: bitsandbytes is not installed.
-    """
-    if find_spec("bitsandbytes") is None:
-        raise InputError("model.quantization: 4bit needs bitsandbytes; run: pip install bitsandbytes")
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
-
-
-def _not_loaded(source: str, error: Exception) -> InputError:
-    first = (str(error).splitlines() or [type(error).__name__])[0]
-    return InputError(f"model {source!r} cannot be loaded: {first} Use a local folder, a cached hub id, 'smollm2-135m' or 'sandbox'.")
-
-
-def pick_device(device: str) -> str:
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def pick_dtype(dtype: str, source: str, device: str) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it, else float32: a CPU without it takes ten times as long a step."""
-    if dtype != "auto":
-        return {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
-    return torch.bfloat16 if source != "sandbox" and multiplies_bf16(device) else torch.float32
-
-
-def multiplies_bf16(device: str) -> bool:
-    """Whether this machine multiplies bfloat16 there, as every accelerator does."""
-    return device != "cpu" or cpu_multiplies_bf16(torch.cpu.get_capabilities())
-
-
-def cpu_multiplies_bf16(capabilities: Mapping[str, Any]) -> bool:
-    """Whether any of the processor's instruction sets has bfloat16 products (AVX512-BF16, AMX-BF16, ARM BF16)."""
-    return any(bool(has) for name, has in capabilities.items() if "bf16" in name)
+        raise not_loaded(source, error) from error
+    return ChatModel(pretrained(place, pick_dtype(dtype, source, wanted), wanted, quantization), tokenizer, source, folder)
 
 
 def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -711,52 +641,6 @@ def _choose(logits: torch.Tensor, temperature: float) -> torch.Tensor:
         return logits.max(-1).indices  # the first of several, as argmax, in a quarter of its time on a CPU
     top, order = logits.topk(min(50, logits.shape[-1]), -1)  # (B, 50)
     return order.gather(-1, torch.multinomial(torch.softmax(top.float() / temperature, -1), 1))[:, 0]
-
-
-def logprobs_of(tokens: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """log p of one token (N,) at each row of logits (N, V), nats."""
-    parts = zip(log_softmaxes(logits), tokens.split(ROWS_AT_ONCE), strict=True)
-    return torch.cat([logp.gather(-1, wanted[:, None])[:, 0] for logp, wanted in parts])
-
-
-def log_softmaxes(logits: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Log-probabilities in fp32 of logits (N, V), `ROWS_AT_ONCE` rows at a time.
-
-    A whole batch over the vocabulary would be a hundred megabytes, which a CPU fetches anew from the system each time.
-    """
-    return (torch.log_softmax(part.float(), -1) for part in logits.split(ROWS_AT_ONCE))
-
-
-def by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Indices in batches of similar length, longest first, so that little is padded."""
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-
-
-def by_tokens(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
-    """Indices in batches of at most `tokens_per_batch` padded tokens (at least one row each)."""
-    batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if not batches or (len(batches[-1]) + 1) * lengths[batches[-1][0]] > tokens_per_batch:
-            batches.append([])
-        batches[-1].append(index)
-    return batches
-
-
-def pad_right(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask (B, S), padded at the end."""
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-    return ids, mask
-
-
-def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask (B, S), padded at the start, as generation needs."""
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([[*[pad] * (width - len(row)), *row] for row in rows])
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-    return ids, mask
 
 
 def _linear_leaves(model: Any) -> set[str]:
