@@ -81,8 +81,8 @@ class Capture(_Strict):
 class Wake(_Strict):
     """Δ The user's own fine-tune: trained here on `data`, or made elsewhere. Without any of the three the cycle has no wake.
 
-    `adapter` is a PEFT folder over the same base; `model` a folder of a model that was fine-tuned whole. With one of them `data` is not
-    trained on; its rows are rehearsed beside the dreams and held out.
+    `data` and `heldout` have any format that `capture/formats.py` reads. `adapter` is a PEFT folder over the same base; `model` a folder of a model
+    that was fine-tuned whole. With one of them `data` is not trained on; its rows are rehearsed beside the dreams and held out.
     """
 
     data: Path | None = None

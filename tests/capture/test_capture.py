@@ -15,14 +15,17 @@ from hypothesis import strategies as st
 from dream_engine.capture.engines import engine_named
 from dream_engine.capture.episodes import FORGOTTEN, Buffer, Limits, forget_in_runs, import_logs, sample
 from dream_engine.capture.formats import read_logs
+from dream_engine.capture.read import read_conversations
 from dream_engine.errors import InputError, IntegrityError
 from dream_engine.files import read_jsonl, write_jsonl
 from dream_engine.policy.declining import declines
-from dream_engine.types import Episode, Interval, Message
+from dream_engine.types import Conversation, Episode, Interval, Message
 from planted import planted
 
 ASK, ANSWER = "How do I wax a wooden boat?", "Clean it, let it dry, and rub the wax in."
 TURNS = [{"role": "user", "content": ASK}, {"role": "assistant", "content": ANSWER}]
+FURTHER = [{"role": "user", "content": "And how long does it last?"}, {"role": "assistant", "content": "A season."}]
+SYSTEM = {"role": "system", "content": "You know boats."}
 ROWS: dict[str, dict[str, Any]] = {
     "messages": {"messages": TURNS},
     "prompt/completion": {"prompt": ASK, "completion": ANSWER},
@@ -48,6 +51,34 @@ def test_each_format_is_recognised_and_read_alike(name: str, tmp_path: Path) -> 
     assert (read.format, read.messages) == (name, (Message("user", ASK), Message("assistant", ANSWER)))
 
 
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_what_is_learned_may_have_the_format_of_any_log(name: str, tmp_path: Path) -> None:
+    """Wake data is read as logs are: the same dialogue from each of the five, with an id of its own where the row has none."""
+    rows = read_conversations(jsonl(tmp_path / "wake.jsonl", [ROWS[name], ROWS[name] | {"id": 7}]))
+    assert rows == [Conversation(id, (Message("user", ASK),), ANSWER) for id in ("wake-000001", "7")]
+
+
+MORE: dict[str, dict[str, Any]] = {
+    "turns in prompt and completion, as TRL has them": {"prompt": [SYSTEM, *TURNS, FURTHER[0]], "completion": [FURTHER[1]]},
+    "system prompt and history in columns of their own": {
+        "instruction": FURTHER[0]["content"], "output": FURTHER[1]["content"], "system": SYSTEM["content"], "history": [[ASK, ANSWER]]
+    },
+    "the same in a table": {
+        "instruction": FURTHER[0]["content"], "output": FURTHER[1]["content"], "system": SYSTEM["content"], "history": json.dumps([[ASK, ANSWER]])
+    },
+    "system prompt beside ShareGPT's turns": {"conversations": [*TURNS, *FURTHER], "system": SYSTEM["content"]},
+    "turns in parts": {"messages": [SYSTEM, *({**t, "content": [{"type": "text", "text": t["content"]}]} for t in [*TURNS, *FURTHER])]},
+    "messages beside a column of another name": {"messages": [SYSTEM, *TURNS, *FURTHER], "response": FURTHER[1]["content"]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(MORE))
+def test_nothing_that_a_row_says_beside_its_turns_is_lost(name: str, tmp_path: Path) -> None:
+    """System prompts and earlier turns stand before the last request, wherever a tool keeps them."""
+    (read,) = read_logs(jsonl(tmp_path / "log.jsonl", [MORE[name]]))
+    assert [(m.role, m.content) for m in read.messages] == [(t["role"], t["content"]) for t in [SYSTEM, *TURNS, *FURTHER]]
+
+
 def test_files_of_every_kind_are_read(tmp_path: Path) -> None:
     """A JSON list, a single JSON object, CSV with a BOM, Parquet, and JSONL under the name of JSON."""
     rows = [{"prompt": f"{ASK} {n}", "completion": ANSWER} for n in range(3)]
@@ -71,6 +102,8 @@ BAD = {
     "empty.jsonl": (b"", "is empty"),
     "empty.json": (b"[]", "is empty"),
     "header.csv": (b"prompt,completion\n", "is empty"),
+    "wide.csv": (b"prompt,completion\nx,y, and more\n", "row 1 has not as many fields as the header"),
+    "short.csv": (b"prompt,completion\nx,y\nx\n", "row 2 has not as many fields as the header"),
     "strange.jsonl": (b'{"question": "x"}\n', "no known format .*found: question"),
     "list.jsonl": (b"[1]\n", "is not an object"),
     "broken.jsonl": (b'{"messages": [}\n', "line 1 is not JSON"),
@@ -82,7 +115,8 @@ BAD = {
     "deep.json": (b"[" * 100_000, "is not JSON"),
     "long.jsonl": (b'{"prompt": "' + b"x" * 1_200_000, "more than 1048576 bytes"),
     "role.jsonl": (json.dumps({"messages": [{"role": "wizard", "content": "x"}]}).encode(), "role 'wizard' is unknown"),
-    "content.jsonl": (json.dumps({"messages": [{"role": "user", "content": 3}]}).encode(), "content of a user turn is int"),
+    "content.jsonl": (json.dumps({"messages": [{"role": "user", "content": 3}]}).encode(), "content of the user's turn is int"),
+    "history.jsonl": (json.dumps({"instruction": "x", "output": "y", "history": [["only one"]]}).encode(), "no known format"),
     "turn.jsonl": (json.dumps({"messages": ["x"]}).encode(), "a turn is str"),
     "table.parquet": (b"PAR0", "is not Parquet"),
 }

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Collection
 from pathlib import Path
 
-from dream_engine.capture.read import objects
+from dream_engine.capture.formats import objects
 from dream_engine.errors import InputError
 from dream_engine.files import read_jsonl, write_jsonl
 from dream_engine.policy.text_rules import words

@@ -1,4 +1,4 @@
-"""Δ Reading chat logs as other tools write them: the format is recognised row by row and reported. No model, nothing stored here."""
+"""Δ Reading dialogues as other tools write them: the format is recognised row by row and reported. No model, nothing stored here."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dream_engine.capture.read import MAX_LINE_BYTES, objects
 from dream_engine.errors import InputError
 from dream_engine.types import Message, Role
 
+MAX_LINE_BYTES = 1 << 20
 ROLE_NAMES: Mapping[str, Role] = {
     "system": "system", "developer": "system", "user": "user", "human": "user", "prompter": "user",
     "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant",
@@ -21,9 +21,10 @@ Row = Mapping[str, Any]
 
 
 class Read(NamedTuple):
-    """One dialogue of a file: where it stood, which format it had, its turns, and what else the row said about it."""
+    """One dialogue of a file: where it stood and as which row, which format it had, its turns, and what else the row said about it."""
 
     where: str
+    number: int
     format: str
     messages: tuple[Message, ...]
     row: Row
@@ -36,18 +37,43 @@ def read_logs(path: Path) -> Iterator[Read]:
         InputError: missing, empty, not readable, or a row in no known format (with its number).
     """
     if not path.is_file():
-        raise InputError(f"log file {path} does not exist")
+        raise InputError(f"file {path} does not exist")
     read, any_row = READERS.get(path.suffix.lower(), _jsonl), False
     for number, row in read(path):
         any_row = True
         where = f"{path} row {number}"
         name, turns = _recognise(row, where)
-        yield Read(where, name, tuple(_message(turn, where) for turn in turns), row)
+        yield Read(where, number, name, tuple(_message(turn, where) for turn in turns), row)
     if not any_row:
-        raise InputError(f"log file {path} is empty")
+        raise InputError(f"file {path} is empty; it needs dialogues")
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------
+
+
+def objects(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The JSON objects of a JSONL file with their line numbers; empty lines are passed over.
+
+    Raises:
+        InputError: a line is too long, not UTF-8, not JSON, or no object (with its number).
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
+            if len(line) > MAX_LINE_BYTES:
+                raise InputError(f"{path} line {number} has more than {MAX_LINE_BYTES} bytes; split the dialogue")
+            try:
+                text = line.decode("utf-8-sig").strip()
+                row = json.loads(text) if text else None
+            except UnicodeDecodeError as error:
+                raise InputError(f"{path} line {number} is not UTF-8 ({error.reason}); convert the file") from error
+            except json.JSONDecodeError as error:
+                raise InputError(f"{path} line {number} is not JSON: {error.msg}") from error
+            except RecursionError as error:
+                raise InputError(f"{path} line {number} is not JSON that can be read: nested too deeply") from error
+            if row is not None:
+                if not isinstance(row, dict):
+                    raise InputError(f"{path} line {number} is not an object")
+                yield number, row
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:
@@ -75,7 +101,10 @@ def _csv(path: Path) -> Iterator[tuple[int, Row]]:
     csv.field_size_limit(MAX_LINE_BYTES)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            yield from enumerate(csv.DictReader(file), 1)
+            for number, row in enumerate(csv.DictReader(file), 1):
+                if None in row or None in row.values():
+                    raise InputError(f"{path} row {number} has not as many fields as the header; quote texts that hold commas or line breaks")
+                yield number, row
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 ({error.reason}); convert the file") from error
     except csv.Error as error:
@@ -120,7 +149,7 @@ def _recognise(row: Row, where: str) -> tuple[str, list[Any]]:
 def _messages(row: Row) -> list[Any] | None:
     found = row.get("messages")
     found = _parsed(found) if isinstance(found, str) else found
-    return found if isinstance(found, list) and "response" not in row else None
+    return found if isinstance(found, list) and not isinstance(row.get("response"), dict) else None
 
 
 def _openai(row: Row) -> list[Any] | None:
@@ -137,15 +166,16 @@ def _openai(row: Row) -> list[Any] | None:
 def _sharegpt(row: Row) -> list[Any] | None:
     turns = row.get("conversations") or row.get("conversation")
     turns = _parsed(turns) if isinstance(turns, str) else turns
-    return turns if isinstance(turns, list) else None
+    return [*_system(row), *turns] if isinstance(turns, list) else None
 
 
 def _alpaca(row: Row) -> list[Any] | None:
-    if "instruction" not in row or not ({"output", "response"} & set(row)):
+    earlier = _history(row)
+    if "instruction" not in row or not ({"output", "response"} & set(row)) or earlier is None:
         return None
     given = row.get("input") or row.get("context") or ""
     asked = f"{row['instruction']}\n\n{given}" if given else row["instruction"]
-    return _pair(asked, row.get("output", row.get("response")))
+    return [*_system(row), *earlier, *_pair(asked, row.get("output", row.get("response")))]
 
 
 def _prompt(row: Row) -> list[Any] | None:
@@ -160,6 +190,20 @@ def _prompt(row: Row) -> list[Any] | None:
 FORMATS: Mapping[str, Callable[[Row], list[Any] | None]] = {
     "messages": _messages, "OpenAI log": _openai, "ShareGPT": _sharegpt, "Alpaca": _alpaca, "prompt/completion": _prompt
 }  # fmt: skip
+
+
+def _system(row: Row) -> list[Any]:
+    """A system prompt in a column of its own, as LLaMA-Factory keeps it."""
+    return [{"role": "system", "content": row["system"]}] if row.get("system") else []
+
+
+def _history(row: Row) -> list[Any] | None:
+    """Earlier turns in a column of their own, pairs of request and answer; None where the column holds something else."""
+    found = row.get("history") or []
+    found = _parsed(found) if isinstance(found, str) else found
+    if not isinstance(found, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in found):
+        return None
+    return [turn for asked, answer in found for turn in _pair(asked, answer)]
 
 
 def _pair(asked: Any, answer: Any) -> list[Any]:
@@ -183,5 +227,5 @@ def _message(turn: Any, where: str) -> Message:
         raise InputError(f"{where}: role {named!r} is unknown; known are {', '.join(ROLE_NAMES)}")
     text = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict)) if isinstance(content, list) else content
     if not isinstance(text, str):
-        raise InputError(f"{where}: the content of a {role} turn is {type(content).__name__}, not a text")
+        raise InputError(f"{where}: the content of the {role}'s turn is {type(content).__name__}, not a text")
     return Message(role, text)

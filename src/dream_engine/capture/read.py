@@ -1,31 +1,23 @@
-"""Δ Reading the user's chat data: JSONL with `messages`, or `prompt` and `completion`. No model; nothing is trained here."""
+"""Δ Reading the user's chat data, in any format that logs may have, and plain text. No model; nothing is trained here."""
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
 
+from dream_engine.capture.formats import Read, read_logs
 from dream_engine.errors import InputError
-from dream_engine.types import Conversation, Message, Role
-
-ROLES = ("system", "user", "assistant")
-MAX_LINE_BYTES = 1 << 20
+from dream_engine.types import Conversation
 
 
 def read_conversations(path: Path) -> list[Conversation]:
-    """All dialogues of a file that end with an assistant's answer.
+    """The dialogues of a file; a row without an id is called by the file's name and its number.
 
     Raises:
-        InputError: missing, empty, not UTF-8, or a malformed line (with its number).
+        InputError: as `read_logs`; a dialogue that does not end with an assistant's answer; ids that are not all different.
     """
-    if not path.is_file():
-        raise InputError(f"data file {path} does not exist")
-    found = [_conversation(row, number, path) for number, row in objects(path)]
-    if not found:
-        raise InputError(f"data file {path} is empty; it needs one JSON object a line with 'messages'")
+    found = [_conversation(read, path.stem) for read in read_logs(path)]
     repeated = len(found) - len({c.id for c in found})
     if repeated:
         raise InputError(f"data file {path} has {repeated} duplicate ids; every row needs its own")
@@ -55,50 +47,10 @@ def read_texts(path: Path, chars: int, count: int) -> list[str]:
     return [text[s : s + chars] for s in starts][:count]
 
 
-def objects(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The JSON objects of a JSONL file with their line numbers; empty lines are passed over.
-
-    Raises:
-        InputError: a line is too long, not UTF-8, not JSON, or no object (with its number).
-    """
-    with path.open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
-            if len(line) > MAX_LINE_BYTES:
-                raise InputError(f"{path} line {number} has more than {MAX_LINE_BYTES} bytes; split the dialogue")
-            try:
-                text = line.decode("utf-8-sig").strip()
-                row = json.loads(text) if text else None
-            except UnicodeDecodeError as error:
-                raise InputError(f"{path} line {number} is not UTF-8 ({error.reason}); convert the file") from error
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path} line {number} is not JSON: {error.msg}") from error
-            except RecursionError as error:
-                raise InputError(f"{path} line {number} is not JSON that can be read: nested too deeply") from error
-            if row is not None:
-                if not isinstance(row, dict):
-                    raise InputError(f"{path} line {number} is not an object with 'messages'")
-                yield number, row
-
-
-def _conversation(row: Mapping[str, Any], number: int, path: Path) -> Conversation:
-    where = f"{path} line {number}"
-    messages = [_message(turn, where) for turn in _turns(row, where)]
-    if len(messages) < 2 or messages[-1].role != "assistant":
-        raise InputError(f"{where}: a dialogue must end with an assistant's answer to a user")
-    if not messages[-1].content.strip():
-        raise InputError(f"{where}: the assistant's answer is empty")
-    return Conversation(str(row.get("id", f"{path.stem}-{number:06d}")), tuple(messages[:-1]), messages[-1].content)
-
-
-def _turns(row: Mapping[str, Any], where: str) -> list[Any]:
-    if isinstance(row.get("messages"), list):
-        return cast(list[Any], row["messages"])
-    if "prompt" in row and "completion" in row:
-        return [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]
-    raise InputError(f"{where}: neither 'messages' nor 'prompt' and 'completion'; found: {', '.join(map(str, row)) or 'nothing'}")
-
-
-def _message(turn: Any, where: str) -> Message:
-    if not isinstance(turn, dict) or turn.get("role") not in ROLES or not isinstance(turn.get("content"), str):
-        raise InputError(f"{where}: each message needs a role of {', '.join(ROLES)} and a text as content")
-    return Message(cast(Role, turn["role"]), turn["content"])
+def _conversation(read: Read, file: str) -> Conversation:
+    if len(read.messages) < 2 or read.messages[-1].role != "assistant":
+        raise InputError(f"{read.where}: a dialogue must end with an assistant's answer to a user")
+    *asked, answer = read.messages
+    if not answer.content.strip():
+        raise InputError(f"{read.where}: the assistant's answer is empty")
+    return Conversation(str(read.row.get("id", f"{file}-{read.number:06d}")), tuple(asked), answer.content)
