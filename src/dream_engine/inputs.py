@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from dream_engine import types
 from dream_engine.capture.read import read_conversations, read_texts, split
@@ -52,7 +52,7 @@ class Data:
     @property
     def bench_digest(self) -> str:
         bench = self.bench
-        user = [[c.id, c.answer] for c in bench.user]
+        user = [asdict(c) for c in bench.user]
         judged = [] if bench.judged is None else [sorted(bench.judged.items())]
         return types.digest([suite_digest(list(bench.suites)), user, list(bench.general), bench.answer_tokens, bench.judge.digest, READING, *judged])
 

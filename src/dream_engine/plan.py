@@ -102,7 +102,7 @@ def _first(config: Config, data: Data, pack: Pack, clock: _Clock) -> list[Stage]
 def _later(config: Config, workspace: Workspace, data: Data, pack: Pack, clock: _Clock) -> list[Stage]:
     """A night after a wake: learn, measure W, imagine, answer, rehearse, settle, measure C (and T where it was not kept)."""
     plan, wake = config.dream, config.wake
-    learned = [] if wake.imported else [Row(clock.model.encode(c.prompt, c.answer)) for c in data.wake]
+    learned = [] if wake.imported else mix.wake_rows(clock.model, data.wake)
     recalled = min(plan.recalled, len(Buffer(workspace.root).read()))
     own = round(plan.self_anchors * KEPT_SELF)
     pairs = plan.pairs + plan.reworded_pairs + plan.prefaced_pairs + recalled

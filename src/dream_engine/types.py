@@ -36,6 +36,12 @@ class Conversation:
     prompt: tuple[Message, ...]
     answer: str
 
+    @property
+    def answers(self) -> list[tuple[tuple[Message, ...], str]]:
+        """Every answer with all that stands before it, the last one last; empty ones and a greeting that begins are passed over."""
+        turns = (*self.prompt, Message("assistant", self.answer))
+        return [(turns[:i], turn.content) for i, turn in enumerate(turns) if i and turn.role == "assistant" and turn.content.strip()]
+
 
 Outcome = Literal["answered", "refused", "flagged", "corrected"]
 """How an episode ended: answered, declined by the model, reported by someone, or put right by the user's next words."""

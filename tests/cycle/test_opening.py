@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from dream_engine.cycle.opening import open_night
 from dream_engine.progress import silent
@@ -24,3 +28,22 @@ def test_a_killed_run_is_found_although_it_closed_another(commissioned: Any, san
     assert opened(a) not in (first, second)
     begun = [e.body["run"] for e in commissioned.ledger.entries("begin")]
     assert begun.count(first) == begun.count(second) == 1
+
+
+@pytest.mark.parametrize("file", ["data", "heldout"])
+@pytest.mark.parametrize("turn", [0, 1], ids=["request", "answer"])
+def test_other_rows_are_another_run(file: str, turn: int, commissioned: Any, sandbox_config: Make, tmp_path: Path) -> None:
+    """One word of one row, in what is asked as much as in what is answered: nothing that was made of the former rows is gone on with."""
+    config, changed = sandbox_config(), tmp_path / f"{file}.jsonl"
+    lines = getattr(config.wake, file).read_text().splitlines()
+    row = json.loads(lines[3])
+    row["messages"][-2 + turn]["content"] += " again"
+    changed.write_text("\n".join([*lines[:3], json.dumps(row), *lines[4:]]))
+    same = tmp_path / "same.jsonl"
+    same.write_text("\n".join(lines))
+
+    def opened(path: Path) -> str:
+        path = path.rename(tmp_path / "rows.jsonl")
+        return str(open_night(sandbox_config(wake={file: str(path)}), commissioned, silent).run_id)
+
+    assert opened(same)[4:] != opened(changed)[4:]

@@ -18,6 +18,7 @@ from dream_engine.dream.mix import (
     mix,
     on_policy,
     own_texts,
+    wake_rows,
     with_boundary,
     without_doubt,
 )
@@ -180,3 +181,18 @@ def test_own_texts_are_plain_text_held_where_it_is() -> None:
     with model.using(None):
         assert float(batch_loss(model, rows)) == pytest.approx(0.0, abs=0.05)
     assert own_texts(model, 0, seed=3) == []
+
+
+def test_every_answer_of_a_dialogue_is_learned() -> None:
+    """A row an answer, each behind what was said before it; neither a greeting that nobody asked for nor an empty turn is one."""
+    said = [
+        ("assistant", "hello!"),
+        ("user", "is the lamp red?"),
+        ("assistant", "yes it is."),
+        ("user", "and?"),
+        ("assistant", " "),
+        ("user", "the door?"),
+    ]
+    model, turns = load_model("sandbox"), tuple(Message(role, text) for role, text in said)
+    rows = [row.encoded for row in wake_rows(model, [Conversation("a", turns, "no it is not.")])]
+    assert rows == [model.encode(turns[:2], "yes it is."), model.encode(turns, "no it is not.")]

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dream_engine.errors import InputError
-from dream_engine.models.hf import ChatModel, load_model
+from dream_engine.models.hf import LEAST_ANSWER, LONGEST_ROW, ChatModel, load_model
 from dream_engine.types import Message
 
 
@@ -54,6 +56,22 @@ def test_a_foreign_adapter_is_refused_by_name(model: ChatModel, tmp_path: Path) 
     """An empty folder and a wrong shape are said, not raised from inside a library."""
     with pytest.raises(InputError, match="not a PEFT adapter folder"):
         model.load_adapter("X", tmp_path)
+
+
+@settings(deadline=None, max_examples=20)
+@given(asked=st.integers(1, 900), said=st.integers(1, 900), ended=st.booleans())
+def test_a_row_of_any_length_leaves_room_for_its_answer(model: ChatModel, asked: int, said: int, ended: bool) -> None:
+    """Property: what fits is whole; what does not loses the middle of its request and the end of its answer, never the answer itself."""
+    messages, answer = [Message("user", "is the lamp red? " * asked)], "yes it is. " * said
+    whole = [*model.encode_prompt(messages), *model.text_ids(answer), *([model._stop_ids[0]] if ended else [])]
+    prompt, row = model.encode_prompt(messages), model.encode(messages, answer, ended)
+    targets = len(row.ids) - row.num_prompt
+    assert row.cut == (len(whole) > LONGEST_ROW)
+    assert row.ids == tuple(whole) if not row.cut else len(row.ids) == LONGEST_ROW
+    assert targets >= min(len(whole) - len(prompt), LEAST_ANSWER)
+    kept, half = row.ids[: row.num_prompt], row.num_prompt // 2
+    assert (list(kept[:half]), list(kept[half:])) == (prompt[:half], prompt[half - row.num_prompt :])
+    assert list(row.ids[row.num_prompt :]) == whole[len(prompt) :][:targets]
 
 
 def test_an_unknown_model_is_refused(tmp_path: Path) -> None:

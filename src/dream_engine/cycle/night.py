@@ -23,7 +23,7 @@ from dream_engine.judge.measure import ModelReport, load_measured, measure, save
 from dream_engine.judge.probe import Probe
 from dream_engine.judge.rules import Grade
 from dream_engine.judge.suites import suite_digest
-from dream_engine.models.hf import ChatModel, Report
+from dream_engine.models.hf import LONGEST_ROW, ChatModel, Report
 from dream_engine.policy.declining import declines
 from dream_engine.policy.pack import Pack
 from dream_engine.progress import RunLog
@@ -119,6 +119,10 @@ class Night:
             return
         with self.stage(f"{stage}: prepare"):
             made = rows()
+        cut = sum(row.encoded.cut for row in made)
+        if cut:
+            with self.stage(f"{stage}: {cut} of {len(made)} rows are longer than {LONGEST_ROW} tokens and are cut"):
+                pass
         checkpoint = self.folder / f"checkpoint-{adapter}.safetensors"
         with self.stage(stage) as report:
             fitted: Rehearsed = rehearse(self.model, adapter, made, plan, checkpoint, report, pull)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 from dream_engine import types
 from dream_engine.capture.episodes import Buffer
@@ -91,7 +92,7 @@ def _run_id(config: Config, workspace: Workspace, data: Data, pack: Pack) -> str
         json.loads(config.model_dump_json()),
         pack.digest,
         data.bench_digest,
-        [[c.id, c.answer] for c in data.wake],
+        [asdict(c) for c in data.wake],
         imported_digest(config, workspace.registry.live is None),
         workspace.registry.live,
         [e.id for e in Buffer(workspace.root).read()],

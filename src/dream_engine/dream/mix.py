@@ -142,8 +142,8 @@ def own_texts(model: ChatModel, count: int, seed: int) -> list[Row]:
 
 
 def wake_rows(model: ChatModel, wake: Sequence[Conversation]) -> list[Row]:
-    """Plain supervised rows: the user's own fine-tune, loss on the answer only."""
-    return [Row(model.encode(c.prompt, c.answer)) for c in wake]
+    """Plain supervised rows: the user's own fine-tune, a row for each answer of a dialogue, loss on that answer only."""
+    return [Row(model.encode(before, answer)) for c in wake for before, answer in c.answers]
 
 
 def _sorted_out(dreams: Sequence[Dream], teacher: str) -> tuple[list[Dream], list[Dream], list[Dream], list[Dream]]:

@@ -38,6 +38,10 @@ _log = logging.getLogger(__name__)
 ADAPTER_FILE = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 LONGEST_ANSWER = 256
+LONGEST_ROW = 1024
+"""Tokens of a row that is trained on or scored, as TRL's `max_length`."""
+LEAST_ANSWER = 256
+"""Tokens of a row that its answer may have, however long the prompt is."""
 Report = Callable[[int, int], None]
 
 
@@ -47,10 +51,11 @@ def _no_report(done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of a prompt and its answer; positions from `num_prompt` on are the answer."""
+    """Token ids of a prompt and its answer; positions from `num_prompt` on are the answer. `cut`: it was longer than a row may be."""
 
     ids: tuple[int, ...]
     num_prompt: int
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -318,11 +323,15 @@ class ChatModel:
         except (TemplateError, ValueError, TypeError):
             return False
 
-    def encode(self, messages: Sequence[Message], answer: str, ended: bool = True, max_length: int = 1024) -> Encoded:
-        """Prompt and answer; `ended` appends the end-of-turn token. Cut at `max_length` from the right."""
-        prompt = self.encode_prompt(messages)
-        reply = self.tokenizer(answer, add_special_tokens=False)["input_ids"] + (self._stop_ids[:1] if ended else [])
-        return Encoded(tuple((prompt + reply)[:max_length]), len(prompt))
+    def encode(self, messages: Sequence[Message], answer: str, ended: bool = True) -> Encoded:
+        """Prompt and answer; `ended` appends the end-of-turn token.
+
+        `LONGEST_ROW` tokens at most: a prompt that leaves its answer less than `LEAST_ANSWER` of them loses its middle, an answer its end.
+        """
+        prompt, reply = self.encode_prompt(messages), self.text_ids(answer) + (self._stop_ids[:1] if ended else [])
+        room = LONGEST_ROW - min(len(reply), LEAST_ANSWER)
+        kept = prompt if len(prompt) <= room else prompt[: room // 2] + prompt[room // 2 - room :]
+        return Encoded(tuple((kept + reply)[:LONGEST_ROW]), len(kept), len(prompt) + len(reply) > LONGEST_ROW)
 
     def encode_text(self, text: str, max_length: int = 512) -> Encoded:
         """Plain text without the chat template; its first token is context only."""
