@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from dream_engine.errors import InputError
 from dream_engine.models.hf import LEAST_ANSWER, LONGEST_ROW, ChatModel, load_model
-from dream_engine.types import Message
+from dream_engine.types import Message, Role
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,49 @@ def test_a_row_of_any_length_leaves_room_for_its_answer(model: ChatModel, asked:
     kept, half = row.ids[: row.num_prompt], row.num_prompt // 2
     assert (list(kept[:half]), list(kept[half:])) == (prompt[:half], prompt[half - row.num_prompt :])
     assert list(row.ids[row.num_prompt :]) == whole[len(prompt) :][:targets]
+
+
+DATED = (
+    "{% if not day is defined %}{% set day = strftime_now('%d %b %Y') %}{% endif %}{{ day }} "
+    "{% for m in messages %}{{ m.content }} {% endfor %}{% if add_generation_prompt %}is{% endif %}"
+)
+THINKS = "{% for m in messages %}{{ m.content }} {% endfor %}{% if enable_thinking is not defined or enable_thinking %}red{% else %}blue{% endif %}"
+ALTERNATES = "{% if messages[0].role != 'user' %}{{ raise_exception('Roles must alternate') }}{% endif %}{{ messages[1].nothing.there }}"
+
+
+@pytest.fixture
+def templated() -> Callable[[str], ChatModel]:
+    """The sandbox model under another chat template."""
+    model = load_model("sandbox")
+
+    def under(template: str) -> ChatModel:
+        model.tokenizer.chat_template = template
+        return model
+
+    return under
+
+
+def test_a_template_that_tells_the_date_is_told_the_same_one_every_day(
+    templated: Callable[[str], ChatModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model sealed today is asked the very same tokens tomorrow; the template's own clock is not asked."""
+    model = templated(DATED)
+    ids = model.encode_prompt([Message("user", "lamp")])
+    assert ids == model.text_ids("26 Jul 2024 lamp is")
+    assert ids != model.text_ids(f"{datetime.now().strftime('%d %b %Y')} lamp is")
+
+
+def test_a_model_that_can_think_aloud_is_asked_for_its_answer(templated: Callable[[str], ChatModel]) -> None:
+    """Its first tokens are judged and trained on; they are to be those of the answer."""
+    model = templated(THINKS)
+    assert model.encode_prompt([Message("user", "lamp")]) == model.text_ids("lamp blue")
+
+
+@pytest.mark.parametrize("role", ["assistant", "user"])
+def test_a_template_that_does_not_take_a_dialogue_says_so(templated: Callable[[str], ChatModel], role: Role) -> None:
+    """Raised by the template itself or by what it reaches for: the model, the roles and the template's own words."""
+    with pytest.raises(InputError, match=f"chat template of 'sandbox' does not take a dialogue of {role}:"):
+        templated(ALTERNATES).encode_prompt([Message(role, "x")])
 
 
 def test_an_unknown_model_is_refused(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ from dream_engine.models.pretrained import not_loaded, pick_device, pick_dtype, 
 from dream_engine.types import Message
 
 _log = logging.getLogger(__name__)
+FIXED_DAY = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
+"""Put before chat templates that tell the model the date, it stands in for the clock: a sealed model has to answer tomorrow as it did today."""
 ADAPTER_FILE = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 LONGEST_ANSWER = 256
@@ -309,17 +311,29 @@ class ChatModel:
 
     def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of the conversation so far, up to where the assistant's answer begins."""
-        turns = [{"role": m.role, "content": m.content} for m in (messages if self._takes_system else without_system(messages))]
-        ids = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)["input_ids"]
-        return list(ids)
+        shown = messages if self._takes_system else without_system(messages)
+        try:
+            return self.text_ids(self._templated(shown, add_generation_prompt=True))
+        except (TemplateError, ValueError, TypeError) as error:
+            roles = ", ".join(m.role for m in shown) or "nobody"
+            raise InputError(f"the chat template of {self.name!r} does not take a dialogue of {roles}: {error}") from error
+
+    def _templated(self, messages: Sequence[Message], **more: bool) -> str:
+        """These turns in the model's own marks: without thinking aloud before an answer, and on a day that stays the same."""
+        turns = [{"role": m.role, "content": m.content} for m in messages]
+        return str(self.tokenizer.apply_chat_template(turns, chat_template=self._template, tokenize=False, enable_thinking=False, **more))
+
+    @property
+    def _template(self) -> str:
+        own = str(self.tokenizer.get_chat_template())
+        return FIXED_DAY + own if "strftime_now" in own else own
 
     @cached_property
     def _takes_system(self) -> bool:
         """Whether the chat template shows a system turn to the model; some refuse one, some pass over it."""
         mark = "\u2402system\u2402"
-        turns = [{"role": "system", "content": mark}, {"role": "user", "content": "x"}]
         try:
-            return mark in self.tokenizer.apply_chat_template(turns, tokenize=False)
+            return mark in self._templated([Message("system", mark), Message("user", "x")])
         except (TemplateError, ValueError, TypeError):
             return False
 
@@ -348,7 +362,7 @@ class ChatModel:
             InputError: the template puts nothing before the user's words, so nothing can be sampled from there.
         """
         marker = "\u2402here\u2402"
-        text = self.tokenizer.apply_chat_template([{"role": "user", "content": marker}], tokenize=False)
+        text = self._templated([Message("user", marker)])
         before = self.text_ids(text[: text.index(marker)])
         if not before:
             raise InputError(f"the chat template of {self.name!r} begins with the user's words; set dream.self_anchors: 0")
