@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import Linear
 
 from dream_engine.errors import InputError
 from dream_engine.models.hf import LEAST_ANSWER, LONGEST_ROW, ChatModel, load_model
@@ -52,6 +55,18 @@ def test_opener_scores_equal_full_passes(model: ChatModel) -> None:
                 logp = torch.log_softmax(model._model(input_ids=torch.tensor([ids + opener], device=model.device)).logits[0], -1)
             slow = sum(float(logp[len(ids) - 1 + i, t]) for i, t in enumerate(opener)) / len(opener)
             assert float(table[row, column]) == pytest.approx(slow, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", [{}, {"use_rslora": True}, {"rank_pattern": {"q_proj": 8}, "alpha_pattern": {"v_proj": 2}}], ids=str)
+def test_how_far_an_adapter_moved_a_layer_is_what_peft_would_add_to_it(kind: dict[str, Any], tmp_path: Path) -> None:
+    """Norms of PEFT's own deltas, whatever way the adapter is scaled; the output head is no layer."""
+    made, model = load_model("sandbox"), load_model("sandbox")
+    targets = ["q_proj", "v_proj", "lm_head"]
+    get_peft_model(made._model, LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=False, **kind)).save_pretrained(tmp_path)
+    model.load_adapter("W", tmp_path)
+    deltas = {key: m.get_delta_weight("W") for key, m in model._model.named_modules() if isinstance(m, Linear)}
+    wanted = [sum(float(d.detach().norm()) for key, d in deltas.items() if f"layers.{layer}." in key) for layer in range(4)]
+    assert model.adapter_norms("W") == pytest.approx(wanted, rel=1e-4)
 
 
 def test_a_foreign_adapter_is_refused_by_name(model: ChatModel, tmp_path: Path) -> None:

@@ -209,23 +209,18 @@ class ChatModel:
         return isinstance(self._model, PeftModel) and name in self._model.peft_config
 
     def adapter_norms(self, name: str) -> list[float]:
-        """Σ over a layer's maps of ‖B·A‖·scale (Frobenius), one number a layer from the first adapted one on; how far the adapter moved it.
+        """Σ over a layer's maps of ‖B·A‖·scale (Frobenius), one number an adapted layer, lowest first; how far the adapter moved it.
 
         The product is never formed: ‖BA‖² = ⟨BᵀB, AAᵀ⟩.
         """
-        state, scale = self.adapter_state(name), self._scale(name)
         norms: dict[int, float] = {}
-        for key, a in state.items():
-            if ".lora_A." in key:
-                b = state[key.replace(".lora_A.", ".lora_B.")].float()
-                layer = next((int(part) for part in key.split(".") if part.isdigit()), 0)
-                square = ((b.T @ b) * (a.float() @ a.float().T)).sum().clamp_min(0)
-                norms[layer] = norms.get(layer, 0.0) + scale * float(square.sqrt())
+        for key, module in self._model.named_modules():
+            layer = next((int(part) for part in key.split(".") if part.isdigit()), None)
+            if layer is not None and name in getattr(module, "lora_A", ()):
+                a, b = (part[name].weight.detach().float() for part in (module.lora_A, module.lora_B))
+                square = ((b.T @ b) * (a @ a.T)).sum().clamp_min(0)
+                norms[layer] = norms.get(layer, 0.0) + float(module.scaling[name] * square.sqrt())
         return [norms[layer] for layer in sorted(norms)]
-
-    def _scale(self, name: str) -> float:
-        config = self._model.peft_config[name]
-        return float(config.lora_alpha / config.r)
 
     def adapter_parameters(self, name: str) -> list[torch.nn.Parameter]:
         """The trainable tensors of one adapter, in a fixed order."""
