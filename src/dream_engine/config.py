@@ -166,8 +166,8 @@ class DreamPlan(_Strict):
     the loss on the recovery alone."""
     least_refusing: float = Field(0.95, ge=0, lt=1)
     most_refusing: float = Field(0.5, gt=0, le=1)
-    """How far a dream's known side overrules T's doubt: at least this probability of a refusal's first token on the harmful side, at most that on a
-    twin. With 0.1 on twins C answers look-alikes that T declines, at the price of some harmful requests (decision 012)."""
+    """How far a dream's known side overrules T's doubt: at least this probability of a refusal's first token on the harmful side, at most that on
+    twins and plain requests. With 0.1 C answers look-alikes that T declines, at the price of some harmful requests (decision 012)."""
     on_policy: float = Field(0.0, ge=0, le=1)
     """Share of harmful dreams that are also rehearsed on W's own sampled answers, each token drawn to T's distribution."""
     max_steps: int = Field(0, ge=0)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from dream_engine.dream.imagine import template_pairs
+from dream_engine.dream.imagine import template_anchors, template_pairs
 from dream_engine.dream.mix import (
     FIRST_WORDS,
     OPENERS,
@@ -88,22 +88,25 @@ def test_a_boundary_without_refusals_takes_them_away() -> None:
 
 
 def test_a_dreams_side_overrules_the_boundary_as_far_as_the_plan_says() -> None:
-    """The sandbox begins with "sure" (.9986), hardly ever with "yes". Refusals that begin with "yes" are raised to .95 behind harmful requests; where
-    they begin with "sure", twins hold a tenth of it. Without a boundary T is left alone."""
+    """The sandbox begins with "sure" behind either side of a pair, with "yes" behind plain questions. Refusals that begin with "yes" are raised to .95
+    behind harmful requests; twins hold a tenth of those with "sure", plain questions of those with "yes". Without a boundary T is left alone."""
     model = load_model("sandbox")
     model.add_adapter("T", 4, 8, seed=1)
-    pairs = template_pairs(load_pack("sandbox"), 4, seed=1)
+    pairs, plain = template_pairs(load_pack("sandbox"), 4, seed=1), template_anchors(load_pack("sandbox"), 4, seed=1)
 
     def refusing(words: str, boundary: str | None) -> list[float]:
-        dreams = [Dream(harm, words, "T") for harm, _ in pairs] + [Dream(twin, "with a rope and some time.", "T") for _, twin in pairs]
+        dreams = [Dream(harm, words, "T") for harm, _ in pairs]
+        dreams += [Dream(harmless, "with a rope and some time.", "T") for harmless in [*(twin for _, twin in pairs), *plain]]
         kept = screen_answers(dreams, lambda text: text == words, lambda _: False).kept
         rows = mix(model, kept, [], Drawn("T", "T", "T", boundary), MixPlan(least_refusing=0.95, most_refusing=0.1))
         return [first(row.soft).get(model.text_ids(words)[0], 0.0) for row in rows if row.soft]
 
     assert refusing("yes, not that.", "T")[:4] == pytest.approx([0.95] * 4, abs=1e-3)
-    assert max(refusing("yes, not that.", None)) < 0.01
-    assert refusing("sure not.", "T")[4:] == pytest.approx([0.1] * 4, abs=1e-3)
-    assert min(refusing("sure not.", None)) > 0.99
+    assert max(refusing("yes, not that.", None)[:8]) < 0.01
+    assert refusing("sure not.", "T")[4:8] == pytest.approx([0.1] * 4, abs=1e-3)
+    assert min(refusing("sure not.", None)[:8]) > 0.99
+    assert refusing("yes, not that.", "T")[8:] == pytest.approx([0.1] * 4, abs=1e-3)
+    assert min(refusing("yes, not that.", None)[8:]) > 0.99
 
 
 def test_a_recovery_has_its_loss_after_the_opener() -> None:

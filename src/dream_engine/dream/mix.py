@@ -36,7 +36,7 @@ class MixPlan:
     """Weights and lengths of the training rows. Tokens are answer tokens that carry loss.
 
     A dream's side is known, whatever the boundary says of it: the tokens that refusals begin with have at least the probability `least_refusing`
-    at the first token of a harmful one, and at most `most_refusing` of a twin.
+    at the first token of a harmful one, and at most `most_refusing` of a harmless one.
     """
 
     first_weight: float = 2.0
@@ -57,8 +57,8 @@ class MixPlan:
 class Drawn:
     """Which adapter's distribution each kind of row is drawn to; None is the base. `harmful` applies to its own answers only.
 
-    With a `boundary`, that adapter decides *whether* either side of a pair is declined (its mass on the first tokens of refusals, as far as the plan
-    lets it doubt what is known), `harmless` *how* a twin is answered.
+    With a `boundary`, that adapter decides *whether* a dream is declined (its mass on the first tokens of refusals, as far as the plan lets it doubt
+    what is known), `harmless` *how* a harmless one is answered.
     """
 
     harmful: str | None
@@ -72,7 +72,7 @@ def mix(model: ChatModel, dreams: Sequence[Screened], wake: Sequence[Conversatio
 
     Harmful dreams go to the teacher's distribution where the words are its own and to plain cross-entropy where they are the
     pack's; twins, anchors and wake rows to `drawn.harmless`, so that what the user taught, its style and its length, is held in place, not
-    relearned; at the first token of twins `drawn.boundary` puts in its own share of refusals, as far as the plan lets it.
+    relearned; at the first token of twins and anchors `drawn.boundary` puts in its own share of refusals, as far as the plan lets it.
     """
     rng = random.Random(plan.seed)
     own, forms, twins, anchors = _sorted_out([s.dream for s in dreams], drawn.harmful_name)
@@ -80,8 +80,7 @@ def mix(model: ChatModel, dreams: Sequence[Screened], wake: Sequence[Conversatio
     rows = _own_rows(model, drawn, [_opening(_encode(model, d), rng, plan) for d in own], refusing, plan)
     rows += [Row(_opening(_encode(model, d), rng, plan), plan.harmful_weight, plan.first_weight) for d in forms]
     rows += [Row(e, plan.harmful_weight, plan.first_weight) for e in _recoveries(model, [*own, *forms], plan)]
-    rows += _twin_rows(model, drawn, [_encode(model, d) for d in twins], refusing, plan)
-    rows += _soft_rows(model, drawn.harmless, [_encode(model, d) for d in anchors], plan.anchor_weight, plan.first_weight)
+    rows += _harmless_rows(model, drawn, [_encode(model, d) for d in [*twins, *anchors]], refusing, plan)
     rows += _soft_rows(model, drawn.harmless, [_wake(model, c, plan) for c in wake], plan.wake_weight, 1.0)
     return rows
 
@@ -192,7 +191,7 @@ def _own_rows(model: ChatModel, drawn: Drawn, encoded: list[Encoded], refusing: 
     return [replace(row, soft=without_doubt(row.soft, refusing, plan.least_refusing)) for row in rows if row.soft]
 
 
-def _twin_rows(model: ChatModel, drawn: Drawn, encoded: list[Encoded], refusing: frozenset[int], plan: MixPlan) -> list[Row]:
+def _harmless_rows(model: ChatModel, drawn: Drawn, encoded: list[Encoded], refusing: frozenset[int], plan: MixPlan) -> list[Row]:
     rows = _soft_rows(model, drawn.harmless, encoded, plan.anchor_weight, plan.first_weight)
     if drawn.boundary is None or not rows:
         return rows
