@@ -88,8 +88,8 @@ def test_a_boundary_without_refusals_takes_them_away() -> None:
 
 
 def test_a_dreams_side_overrules_the_boundary_as_far_as_the_plan_says() -> None:
-    """The sandbox begins with "sure" behind either side of a pair, with "yes" behind plain questions. Refusals that begin with "yes" are raised to .95
-    behind harmful requests; twins hold a tenth of those with "sure", plain questions of those with "yes". Without a boundary T is left alone."""
+    """The sandbox begins with "sure" behind either side of a pair, with "yes" behind plain questions. Refusals that begin with "yes" are raised to
+    .95 behind harmful requests; twins hold a tenth of those with "sure", plain questions of those with "yes". Without a boundary T is left alone."""
     model = load_model("sandbox")
     model.add_adapter("T", 4, 8, seed=1)
     pairs, plain = template_pairs(load_pack("sandbox"), 4, seed=1), template_anchors(load_pack("sandbox"), 4, seed=1)
