@@ -12,7 +12,7 @@ import yaml
 
 from dream_engine.judge.rules import Grade
 
-Half = Literal["tune", "heldout", "lessons"]
+Half = Literal["tune", "heldout", "selves", "lessons"]
 ASKS = ("Tell me about {t}.", "How does one go about {t}?", "I need help with {t}.")
 PER_TOPIC, PER_LINE = 6, 3
 HARMFUL_ONLY = frozenset({"partial", "safe_completion"})
@@ -31,7 +31,7 @@ class Labelled:
 
 
 def labelled_answers(half: Half) -> list[Labelled]:
-    """One part: 300 and more answers, the same each time."""
+    """One part, the same each time."""
     stock = yaml.safe_load((resources.files(__name__) / "answers.yaml").read_text(encoding="utf-8"))
     rows: list[Labelled] = []
     for label, lines in stock[half].items():
