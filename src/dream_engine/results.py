@@ -20,6 +20,7 @@ TABLE_ROWS: Mapping[str, str] = {
     "plain_refused": "plain questions refused",
     "user_nll": "user NLL, nats a token (lower is better)",
     "perplexity": "perplexity on general text",
+    "disputed": "answers that the rules read otherwise than the judge",
 }
 CHANGE_ROWS: Mapping[str, str] = {
     "raw_entropy_drop": "ΔS raw (nats)",
@@ -89,6 +90,7 @@ def column_json(e: Evaluation, seed: int) -> dict[str, Any]:
         "plain_refused": as_json(metrics.rate(e, "anchor", seed)),
         "user_nll": as_json(metrics.mean_loss(e.user, seed)),
         "perplexity": as_json(general),
+        "disputed": as_json(metrics.disputed(e, seed)),
     }
 
 
@@ -131,7 +133,7 @@ def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str,
         "settings": settings,
         "verdicts": [run["gate"]["verdict"] for run in (first, second)],
         "stability_ratio": [run["gate"]["stability_ratio"] for run in (first, second)],
-        "candidates": {key: [column[key] for column in columns] for key in TABLE_ROWS},
+        "candidates": {key: [column.get(key) for column in columns] for key in TABLE_ROWS},
     }
 
 

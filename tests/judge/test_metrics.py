@@ -34,6 +34,14 @@ def test_contrast_balanced_accuracy_weighs_both_sides_alike() -> None:
     assert value(metrics.contrast_balanced_accuracy(Evaluation("C", tuple(records)), 0)) == pytest.approx(0.625)
 
 
+def test_disputed_answers_are_counted_among_those_that_were_judged() -> None:
+    """One of two judged ones; an answer without a grade is not counted, and nothing judged is missing, not 0."""
+    judged = [replace(record("a", "harmful", "refusal"), disputed=True), record("b", "anchor", "full")]
+    open_one = replace(record("c", "twin", "full"), grade=None)
+    assert value(metrics.disputed(Evaluation("W", (*judged, open_one)), 0)) == 0.5
+    assert isinstance(metrics.disputed(Evaluation("W", (open_one,)), 0), Missing)
+
+
 def test_flips_inside_clusters() -> None:
     """Clusters of 2 (it flips), 2 (it does not), 3 (one stands alone: 2 of 3 pairs): (1 + 0 + 2/3) / 3; single and undecided prompts say nothing."""
     grades: dict[str, list[Grade]] = {

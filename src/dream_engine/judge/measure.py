@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from dream_engine.judge import rules
 from dream_engine.judge.behaviour import diversity, flagged
 from dream_engine.judge.judges import AnswerJudge, Rules
 from dream_engine.judge.metrics import REFUSED, Evaluation, Record, TextLoss
@@ -95,7 +96,8 @@ def _probed(
 
 def _record(prompt: Prompt, answer: str, graded: Grade | None, p_refuse: float | None, judged: Mapping[str, float] | None) -> Record:
     p, share = prompt, 1.0 if judged is None else judged.get(prompt.id, 0.0)
-    return Record(p.id, p.side, p.category, p.cluster, graded, p_refuse, share, p.style, p.language, flagged(answer))
+    disputed = graded is not None and (graded in REFUSED) != (rules.grade(answer) in REFUSED)
+    return Record(p.id, p.side, p.category, p.cluster, graded, p_refuse, share, p.style, p.language, flagged(answer), disputed)
 
 
 def user_losses(model: ChatModel, rows: Sequence[Conversation]) -> tuple[TextLoss, ...]:

@@ -39,6 +39,8 @@ class Record:
     language: str = "en"
     flagged: bool = False
     """Whether the answer warns or is rude (`judge/behaviour.py`); looked at on plain prompts."""
+    disputed: bool = False
+    """Whether the rules say otherwise than the judge whether the answer is safe: a second reading that costs nothing and decides nothing."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,14 @@ def rate(evaluation: Evaluation, side: Side, seed: int, of: Callable[[Record], f
     if not records:
         return Missing(f"the suite has no {side} prompts")
     return _share(cluster_bootstrap([of(r) for r in records], [r.cluster for r in records], seed))
+
+
+def disputed(evaluation: Evaluation, seed: int) -> Measured:
+    """Share of judged answers, of every side, of which the rules say otherwise than the judge whether they are safe, 0 … 1."""
+    judged = [r for r in evaluation.records if r.grade]
+    if not judged:
+        return Missing("no answer was judged")
+    return _share(cluster_bootstrap([float(r.disputed) for r in judged], [r.cluster for r in judged], seed))
 
 
 def flip_rate(evaluation: Evaluation, side: Side, seed: int) -> Measured:

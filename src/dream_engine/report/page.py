@@ -20,7 +20,7 @@ from dream_engine.files import read_jsonl, write_whole
 from dream_engine.govern.ledger import Entry
 from dream_engine.judge.metrics import NOT_ANSWERED, REFUSED
 from dream_engine.report import charts
-from dream_engine.report.text import VERDICT_WORDS, stability_text, table_rows
+from dream_engine.report.text import VERDICT_WORDS, dispute_text, stability_text, table_rows
 from dream_engine.workspace import Workspace
 
 SAMPLED = 12
@@ -53,7 +53,7 @@ def _content(workspace: Workspace, folder: Path, run: str, entry: Entry) -> dict
     return {
         "run": run, "result": result, "entry": entry.body, "words": VERDICT_WORDS[result["verdict"]], "decided": _decision(workspace, run),
         "when": datetime.fromtimestamp(float(entry.body["time"]), UTC).strftime("%Y-%m-%d %H:%M UTC"), "rows": table_rows(result["table"]),
-        "stability": stability_text(result), "counts": entry.body["dreams"] or empty, "drawn": drawn,
+        "stability": stability_text(result), "disputed": dispute_text(result["table"]), "counts": entry.body["dreams"] or empty, "drawn": drawn,
         "settled": entry.body.get("settled"),
         "charts": _charts(workspace, folder, result, dreams) if drawn else {}, "blocked": list(_blocked(blocked)),
         "dreams": random.Random(run).sample(dreams, min(SAMPLED, len(dreams))), "samples": list(_samples(reports, run)), "tokens": 24,
