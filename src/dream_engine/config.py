@@ -28,6 +28,8 @@ class Model(_Strict):
     """Of a CPU; 0 is one for each core, eight at most. Another number takes sums in another order: weights differ in their last bits."""
     quantization: Literal["none", "4bit"] = "none"
     gradient_checkpointing: bool = False
+    max_length: int = Field(1024, ge=512)
+    """Tokens of a row that is trained on or scored; a longer one is cut, and the log says how many were."""
 
 
 class Lora(_Strict):

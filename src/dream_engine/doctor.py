@@ -89,10 +89,10 @@ def _ledger(workspace: Path) -> str:
 
 
 def _model(config: Config) -> str:
-    from dream_engine.models.hf import load_model
+    from dream_engine.inputs import configured_model
     from dream_engine.models.pretrained import multiplies_bf16
 
-    model = load_model(config.model.name, config.model.device, config.model.dtype, config.model.quantization)
+    model = configured_model(config)
     found = f"{model.name} on {model.device} in {str(model.dtype).removeprefix('torch.')}, chat template found"
     if model.name == "sandbox" or multiplies_bf16(model.device.type):
         return found

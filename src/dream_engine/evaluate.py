@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dream_engine import bridges
 from dream_engine.config import Config
-from dream_engine.inputs import Data
+from dream_engine.inputs import Data, configured_model
 from dream_engine.judge.measure import ModelReport, measure, save_measured
 from dream_engine.progress import Show, staged
 from dream_engine.types import Prompt
@@ -19,10 +19,8 @@ def evaluate_model(config: Config, adapter: Path | None, show: Show) -> tuple[Mo
     Raises:
         InputError: the model, the adapter or the data cannot be used.
     """
-    from dream_engine.models.hf import load_model
-
     data = Data.read(config)
-    model = load_model(config.model.name, config.model.device, config.model.dtype, config.model.quantization)
+    model = configured_model(config)
     if adapter:
         model.load_adapter("C", adapter)
     with staged(show, "Ψ measure") as report, model.reporting(report):

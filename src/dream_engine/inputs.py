@@ -1,4 +1,4 @@
-"""Everything that a cycle reads before it begins: wake rows, held-out rows, suites, general text."""
+"""Everything that a cycle reads before it begins: the model, wake rows, held-out rows, suites, general text."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dream_engine.judge.probe import READING
 from dream_engine.judge.reader import shipped_reader
 from dream_engine.judge.suites import judged_shares, load_suite, shipped_suites, suite_digest
 from dream_engine.models.bundled import is_installed
+from dream_engine.models.hf import LONGEST_ROW, ChatModel, load_model
 from dream_engine.models.remote import Server
 from dream_engine.policy.pack import load_pack
 from dream_engine.types import Conversation, Message, derive_seed
@@ -30,6 +31,7 @@ class Data:
 
     wake: list[Conversation]
     bench: Bench
+    max_length: int = LONGEST_ROW
 
     @classmethod
     def read(cls, config: Config) -> Data:
@@ -47,14 +49,28 @@ class Data:
         text = config.judge.general_text
         general = read_texts(text, 1200, 12) if text else general_texts(config.model.name)
         judged = judged_shares(suites, load_pack(config.policy.pack).critical, config.judge.profile)
-        return cls(wake, Bench(tuple(suites), tuple(user), tuple(general), config.judge.answer_tokens, judged, answer_judge(config)))
+        return cls(
+            wake, Bench(tuple(suites), tuple(user), tuple(general), config.judge.answer_tokens, judged, answer_judge(config)), config.model.max_length
+        )
 
     @property
     def bench_digest(self) -> str:
         bench = self.bench
         user = [asdict(c) for c in bench.user]
         judged = [] if bench.judged is None else [sorted(bench.judged.items())]
-        return types.digest([suite_digest(list(bench.suites)), user, list(bench.general), bench.answer_tokens, bench.judge.digest, READING, *judged])
+        longer = [] if self.max_length == LONGEST_ROW else [self.max_length]
+        read = [suite_digest(list(bench.suites)), user, list(bench.general)]
+        return types.digest([*read, bench.answer_tokens, bench.judge.digest, READING, *judged, *longer])
+
+
+def configured_model(config: Config) -> ChatModel:
+    """The base that the configuration names.
+
+    Raises:
+        InputError: nothing loadable is there, or it has no chat template.
+    """
+    settings = config.model
+    return load_model(settings.name, settings.device, settings.dtype, settings.quantization, settings.max_length)
 
 
 def answer_judge(config: Config) -> AnswerJudge:
@@ -85,8 +101,6 @@ def _ask(config: Config, settings: JudgeModel) -> Ask:
         return lambda conversations: server.answer(conversations, VERDICT_TOKENS)
 
     def local(conversations: Sequence[Sequence[Message]]) -> Sequence[str]:
-        from dream_engine.models.hf import load_model
-
         model = load_model(settings.name, config.model.device, config.model.dtype)
         return [g.text for g in model.generate([list(turns) for turns in conversations], VERDICT_TOKENS)]
 

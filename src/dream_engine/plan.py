@@ -17,9 +17,9 @@ from dream_engine.cycle.dreaming import FIRST_PLAIN
 from dream_engine.cycle.judging import BEHIND, teacher_behind_plain
 from dream_engine.dream import imagine, mix
 from dream_engine.dream.rehearse import RehearsalPlan, Row, rehearse, soften
-from dream_engine.inputs import Data
+from dream_engine.inputs import Data, configured_model
 from dream_engine.judge.measure import LENGTH_PROMPTS, LENGTH_TOKENS
-from dream_engine.models.hf import ChatModel, load_model
+from dream_engine.models.hf import ChatModel
 from dream_engine.policy.pack import Pack, load_pack
 from dream_engine.progress import Show, staged
 from dream_engine.types import Message
@@ -69,7 +69,7 @@ def plan_cycle(config: Config, workspace: Workspace, show: Show) -> Plan:
     """
     data, pack = Data.read(config), load_pack(config.policy.pack)
     with staged(show, "loading the model"):
-        model = load_model(config.model.name, config.model.device, config.model.dtype, config.model.quantization)
+        model = configured_model(config)
         model.add_adapter("dry", config.lora.r, config.lora.lora_alpha, config.lora.layers_from)
     with staged(show, "timing one sample of each kind of work"), model.using("dry"):
         clock = _Clock(model, pack, data)

@@ -15,7 +15,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import Linear
 
 from dream_engine.errors import InputError
-from dream_engine.models.hf import LEAST_ANSWER, LONGEST_ROW, ChatModel, load_model
+from dream_engine.models.hf import LEAST_ANSWER, ChatModel, load_model
 from dream_engine.types import Message, Role
 
 
@@ -83,12 +83,19 @@ def test_a_row_of_any_length_leaves_room_for_its_answer(model: ChatModel, asked:
     whole = [*model.encode_prompt(messages), *model.text_ids(answer), *([model._stop_ids[0]] if ended else [])]
     prompt, row = model.encode_prompt(messages), model.encode(messages, answer, ended)
     targets = len(row.ids) - row.num_prompt
-    assert row.cut == (len(whole) > LONGEST_ROW)
-    assert row.ids == tuple(whole) if not row.cut else len(row.ids) == LONGEST_ROW
+    assert row.cut == (len(whole) > model.max_length)
+    assert row.ids == tuple(whole) if not row.cut else len(row.ids) == model.max_length
     assert targets >= min(len(whole) - len(prompt), LEAST_ANSWER)
     kept, half = row.ids[: row.num_prompt], row.num_prompt // 2
     assert (list(kept[:half]), list(kept[half:])) == (prompt[:half], prompt[half - row.num_prompt :])
     assert list(row.ids[row.num_prompt :]) == whole[len(prompt) :][:targets]
+
+
+def test_a_row_is_as_long_as_asked_for_but_no_longer_than_the_model_has_positions() -> None:
+    """`max_length` cuts rows there; a model of 512 positions is never handed more, whatever is asked for."""
+    asked = [Message("user", "is the lamp red? " * 900)]
+    lengths = [len(load_model("sandbox", max_length=most).encode(asked, "yes it is.").ids) for most in (400, 4096)]
+    assert lengths == [400, 512]
 
 
 DATED = (

@@ -21,9 +21,8 @@ from dream_engine.cycle.wake import learn, no_drift
 from dream_engine.dream.review import Reviewed
 from dream_engine.errors import InputError
 from dream_engine.govern.registry import folder_digest
-from dream_engine.inputs import Data
+from dream_engine.inputs import Data, configured_model
 from dream_engine.judge.gate import gate
-from dream_engine.models.hf import load_model
 from dream_engine.policy.pack import load_pack
 from dream_engine.progress import RunLog, Show, silent
 from dream_engine.results import gate_json, table_json
@@ -79,7 +78,7 @@ def gate_adapter(config: Config, workspace: Workspace, adapter: Path, commission
     if live is None and not commission:
         raise InputError("nothing is sealed yet, so there is no T to compare with; add --commission, or run 'dream run' and approve the first cycle")
     data, pack = Data.read(config), load_pack(config.policy.pack)
-    model = load_model(config.model.name, config.model.device, config.model.dtype, config.model.quantization)
+    model = configured_model(config)
     model.load_adapter("C", adapter)
     night = Night(config, workspace, "gate", RunLog(workspace.root / "gate-events.jsonl", show), model, pack, data)
     m, tests = alone(night) if commission else against_sealed(night, str(live))

@@ -13,7 +13,7 @@ import torch
 
 from dream_engine import types
 from dream_engine.config import Commission, Config, DreamPlan, Wake
-from dream_engine.dream.rehearse import Pull, RehearsalPlan, Rehearsed, rehearse
+from dream_engine.dream.rehearse import Pull, RehearsalPlan, Rehearsed, Row, rehearse
 from dream_engine.errors import InputError
 from dream_engine.files import write_json
 from dream_engine.govern.commitments import committed
@@ -23,7 +23,7 @@ from dream_engine.judge.measure import ModelReport, load_measured, measure, save
 from dream_engine.judge.probe import Probe
 from dream_engine.judge.rules import Grade
 from dream_engine.judge.suites import suite_digest
-from dream_engine.models.hf import LONGEST_ROW, ChatModel, Report
+from dream_engine.models.hf import ChatModel, Report
 from dream_engine.policy.declining import declines
 from dream_engine.policy.pack import Pack
 from dream_engine.progress import RunLog
@@ -119,16 +119,20 @@ class Night:
             return
         with self.stage(f"{stage}: prepare"):
             made = rows()
-        cut = sum(row.encoded.cut for row in made)
-        if cut:
-            with self.stage(f"{stage}: {cut} of {len(made)} rows are longer than {LONGEST_ROW} tokens and are cut"):
-                pass
+        self.tell_cut(stage, made)
         checkpoint = self.folder / f"checkpoint-{adapter}.safetensors"
         with self.stage(stage) as report:
             fitted: Rehearsed = rehearse(self.model, adapter, made, plan, checkpoint, report, pull)
         self.model.save_adapter(adapter, folder)
         write_json(cost, asdict(fitted))
         checkpoint.unlink(missing_ok=True)
+
+    def tell_cut(self, stage: str, rows: Sequence[Row]) -> None:
+        """Says in the log how many of the rows are longer than a row may be."""
+        cut = sum(row.encoded.cut for row in rows)
+        if cut:
+            with self.stage(f"{stage}: {cut} of {len(rows)} rows are longer than {self.model.max_length} tokens and are cut (model.max_length)"):
+                pass
 
     def report(self, adapter: str, name: str = "") -> ModelReport:
         """The measured report of one adapter, from this run's folder or the workspace's cache when it is there."""

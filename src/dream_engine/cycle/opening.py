@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from dream_engine import types
@@ -15,8 +16,8 @@ from dream_engine.govern import sabar
 from dream_engine.govern.approvals import refuse_if_held
 from dream_engine.govern.ledger import Ledger
 from dream_engine.govern.registry import MANIFEST
-from dream_engine.inputs import Data
-from dream_engine.models.hf import load_model
+from dream_engine.inputs import Data, configured_model
+from dream_engine.models.hf import ChatModel
 from dream_engine.policy.pack import Pack, load_pack, problems
 from dream_engine.progress import RunLog, Show
 from dream_engine.provenance import code_revision
@@ -48,10 +49,23 @@ def open_night(config: Config, workspace: Workspace, show: Show) -> Night:
             "the user's gain must be measured: set wake.heldout (or wake.data, part of which is held out) beside wake.adapter or wake.model"
         )
     run_id = _run_id(config, workspace, data, pack)
-    model = load_model(config.model.name, config.model.device, config.model.dtype, config.model.quantization)
+    model = configured_model(config)
+    _refuse_untaken([*data.wake, *data.bench.user], model)
     night = Night(config, workspace, run_id, RunLog(workspace.run_folder(run_id) / "events.jsonl", show), model, pack, data)
     _begin(night, live)
     return night
+
+
+def _refuse_untaken(rows: Sequence[types.Conversation], model: ChatModel) -> None:
+    """Names the first dialogue whose turns the chat template does not take, before anything is learned. One of each order of roles is tried."""
+    orders: dict[tuple[str, ...], list[types.Conversation]] = {}
+    for row in rows:
+        orders.setdefault(tuple(m.role for m in row.prompt), []).append(row)
+    for alike in orders.values():
+        try:
+            model.encode_prompt(alike[0].prompt)
+        except InputError as error:
+            raise InputError(f"dialogue {alike[0].id!r}, one of {len(alike)} with such turns: {error}") from error
 
 
 def _begin(night: Night, live: str | None) -> None:

@@ -47,7 +47,9 @@ def _fit_with_trl(night: Night, plan: RehearsalPlan) -> None:
         night.log.resumed("Δ wake")
         night.model.load_adapter("W", folder)
         return
-    rows = [row.encoded for row in mix.wake_rows(night.model, night.data.wake)]
+    made = mix.wake_rows(night.model, night.data.wake)
+    night.tell_cut("Δ wake (TRL)", made)
+    rows = [row.encoded for row in made]
     with night.stage("Δ wake (TRL)"):
         settings = (
             plan.learning_rate,

@@ -41,7 +41,7 @@ ADAPTER_FILE = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 LONGEST_ANSWER = 256
 LONGEST_ROW = 1024
-"""Tokens of a row that is trained on or scored, as TRL's `max_length`."""
+"""Tokens of a row that is trained on or scored, unless another `max_length` is asked for; TRL's default too."""
 LEAST_ANSWER = 256
 """Tokens of a row that its answer may have, however long the prompt is."""
 Report = Callable[[int, int], None]
@@ -81,13 +81,14 @@ class Generated:
 class ChatModel:
     """A frozen causal language model with a chat template and any number of named LoRA adapters."""
 
-    def __init__(self, model: Any, tokenizer: Any, name: str, folder: Path | None = None) -> None:
+    def __init__(self, model: Any, tokenizer: Any, name: str, folder: Path | None = None, max_length: int = LONGEST_ROW) -> None:
         if not tokenizer.chat_template:
             raise InputError(f"model {name!r} has no chat template; use a chat model or set one in tokenizer_config.json")
         self.name = name
         self.tokenizer = tokenizer
         self.folder = folder
         self._model = model.eval().requires_grad_(False)
+        self.max_length = min(max_length, getattr(model.config, "max_position_embeddings", None) or max_length)
         self._stop_ids = _stop_ids(model, tokenizer)
         self._weights: dict[str | None, Weights] = {}
         self._stands_on: dict[str, str] = {}
@@ -335,12 +336,13 @@ class ChatModel:
     def encode(self, messages: Sequence[Message], answer: str, ended: bool = True) -> Encoded:
         """Prompt and answer; `ended` appends the end-of-turn token.
 
-        `LONGEST_ROW` tokens at most: a prompt that leaves its answer less than `LEAST_ANSWER` of them loses its middle, an answer its end.
+        `max_length` tokens at most, or as many as the model has positions: a prompt that leaves its answer less than `LEAST_ANSWER` of them loses its
+        middle, an answer its end.
         """
         prompt, reply = self.encode_prompt(messages), self.text_ids(answer) + (self._stop_ids[:1] if ended else [])
-        room = LONGEST_ROW - min(len(reply), LEAST_ANSWER)
+        room = self.max_length - min(len(reply), LEAST_ANSWER)
         kept = prompt if len(prompt) <= room else prompt[: room // 2] + prompt[room // 2 - room :]
-        return Encoded(tuple((kept + reply)[:LONGEST_ROW]), len(kept), len(prompt) + len(reply) > LONGEST_ROW)
+        return Encoded(tuple((kept + reply)[: self.max_length]), len(kept), len(prompt) + len(reply) > self.max_length)
 
     def encode_text(self, text: str, max_length: int = 512) -> Encoded:
         """Plain text without the chat template; its first token is context only."""
@@ -626,7 +628,7 @@ def without_system(messages: Sequence[Message]) -> list[Message]:
     return [Message(rest[0].role, f"{said}\n\n{rest[0].content}"), *rest[1:]]
 
 
-def load_model(source: str, device: str = "auto", dtype: str = "auto", quantization: str = "none") -> ChatModel:
+def load_model(source: str, device: str = "auto", dtype: str = "auto", quantization: str = "none", max_length: int = LONGEST_ROW) -> ChatModel:
     """Loads `smollm2-135m` (the demo model), `sandbox` (the ~1M test model), a local folder or a hub id.
 
     Raises:
@@ -644,7 +646,7 @@ def load_model(source: str, device: str = "auto", dtype: str = "auto", quantizat
         tokenizer = AutoTokenizer.from_pretrained(place)
     except (OSError, ValueError, KeyError) as error:
         raise not_loaded(source, error) from error
-    return ChatModel(pretrained(place, pick_dtype(dtype, source, wanted), wanted, quantization), tokenizer, source, folder)
+    return ChatModel(pretrained(place, pick_dtype(dtype, source, wanted), wanted, quantization), tokenizer, source, folder, max_length)
 
 
 def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
