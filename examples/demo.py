@@ -6,6 +6,7 @@ The approval between the two cycles is given with a key marked `demo`, which rep
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -84,7 +85,7 @@ def how_long() -> str:
     from dream_engine.models.pretrained import multiplies_bf16, pick_device
 
     if multiplies_bf16(pick_device("auto")):
-        return "about twenty minutes on two cores"
+        return "twenty to thirty minutes on two cores"
     return "an hour and a half on two cores: this processor does not multiply bfloat16 (make demo-governance shows a small model in four minutes)"
 
 
@@ -95,6 +96,7 @@ def signing_key() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the command that runs is ended, too
     try:
         main()
     except KeyboardInterrupt:
