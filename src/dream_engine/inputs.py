@@ -49,9 +49,8 @@ class Data:
         text = config.judge.general_text
         general = read_texts(text, 1200, 12) if text else general_texts(config.model.name)
         judged = judged_shares(suites, load_pack(config.policy.pack).critical, config.judge.profile)
-        return cls(
-            wake, Bench(tuple(suites), tuple(user), tuple(general), config.judge.answer_tokens, judged, answer_judge(config)), config.model.max_length
-        )
+        bench = Bench(tuple(suites), tuple(user), tuple(general), config.judge.answer_tokens, judged, answer_judge(config))
+        return cls(wake, bench, config.model.max_length)
 
     @property
     def bench_digest(self) -> str:
