@@ -134,6 +134,15 @@ def test_a_model_that_can_think_aloud_is_asked_for_its_answer(templated: Callabl
     assert model.encode_prompt([Message("user", "lamp")]) == model.text_ids("lamp blue")
 
 
+@pytest.mark.parametrize("after", ["", "\n"])
+def test_a_model_that_always_thinks_aloud_is_asked_behind_an_empty_thought(after: str, templated: Callable[[str], ChatModel]) -> None:
+    """Its template begins the thought itself (DeepSeek-R1's distillations, Qwen3-Thinking); a user who writes that mark has begun none."""
+    model = templated("{% for m in messages %}{{ m.content }} {% endfor %}{% if add_generation_prompt %}ai <think>" + after + "{% endif %}")
+    assert model.encode_prompt([Message("user", "lamp")]) == model.text_ids("lamp ai <think>\n\n</think>\n\n")
+    plain = templated("{% for m in messages %}{{ m.content }} {% endfor %}{% if add_generation_prompt %}ai{% endif %}")
+    assert plain.encode_prompt([Message("user", "a <think>")]) == plain.text_ids("a <think> ai")
+
+
 @pytest.mark.parametrize("role", ["assistant", "user"])
 def test_a_template_that_does_not_take_a_dialogue_says_so(templated: Callable[[str], ChatModel], role: Role) -> None:
     """Raised by the template itself or by what it reaches for: the model, the roles and the template's own words."""

@@ -35,6 +35,7 @@ from dream_engine.models.pretrained import not_loaded, pick_device, pick_dtype, 
 from dream_engine.types import Message
 
 _log = logging.getLogger(__name__)
+THOUGHT, NO_THOUGHT = "<think>", "\n\n</think>\n\n"
 FIXED_DAY = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
 """Put before chat templates that tell the model the date, it stands in for the clock: a sealed model has to answer tomorrow as it did today."""
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -309,7 +310,7 @@ class ChatModel:
         """Token ids of the conversation so far, up to where the assistant's answer begins."""
         shown = messages if self._takes_system else without_system(messages)
         try:
-            return self.text_ids(self._templated(shown, add_generation_prompt=True))
+            return self.text_ids(without_a_thought(self._templated(shown, add_generation_prompt=True)))
         except (TemplateError, ValueError, TypeError) as error:
             roles = ", ".join(m.role for m in shown) or "nobody"
             raise InputError(f"the chat template of {self.name!r} does not take a dialogue of {roles}: {error}") from error
@@ -626,6 +627,12 @@ def without_system(messages: Sequence[Message]) -> list[Message]:
     if not said or not rest:
         return rest
     return [Message(rest[0].role, f"{said}\n\n{rest[0].content}"), *rest[1:]]
+
+
+def without_a_thought(prompt: str) -> str:
+    """A prompt whose template has begun a thought already, with that thought ended empty (2504.09858): what comes next is the answer."""
+    begun = prompt.rstrip()
+    return begun + NO_THOUGHT if begun.endswith(THOUGHT) else prompt
 
 
 def load_model(source: str, device: str = "auto", dtype: str = "auto", quantization: str = "none", max_length: int = LONGEST_ROW) -> ChatModel:
