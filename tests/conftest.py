@@ -24,7 +24,7 @@ SANDBOX = {
     },
     "wake": {"learning_rate": 9e-4, "per_device_train_batch_size": 8, "num_train_epochs": 3},
     "dream": {
-        "pairs": 440, "reworded_pairs": 0, "prefaced_pairs": 60, "anchors": 160, "self_anchors": 10, "wake_rows": 30,
+        "pairs": 440, "reworded_pairs": 0, "prefaced_pairs": 60, "anchors": 160, "self_anchors": 10, "self_texts": 40, "wake_rows": 30,
         "answer_tokens": 16, "learning_rate": 4e-4, "num_train_epochs": 4, "per_device_train_batch_size": 8, "first_weight": 3.0,
         "harmful_weight": 1.0, "prefix_recovery": 0.0, "ema_decay": 0.9,
     },

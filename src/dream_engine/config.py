@@ -148,6 +148,8 @@ class DreamPlan(_Strict):
     helper: Helper | None = None
     anchors: int = Field(20, ge=0)
     self_anchors: int = Field(500, ge=0)
+    self_texts: int = Field(100, ge=0)
+    """Plain texts that T writes itself, outside any conversation, and that C is held to."""
     recalled: int = Field(40, ge=0)
     recall: Literal["by_lot", "associative"] = "by_lot"
     """Which pair of the pack is put behind which recalled request: any, or one that a store of sentence embeddings (an extra) brings near it."""

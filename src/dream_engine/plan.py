@@ -107,7 +107,7 @@ def _later(config: Config, workspace: Workspace, data: Data, pack: Pack, clock: 
     own = round(plan.self_anchors * KEPT_SELF)
     pairs = plan.pairs + plan.reworded_pairs + plan.prefaced_pairs + recalled
     harmless = pairs + plan.anchors + own + recalled + evening(pack, pairs, plan.anchors)[0]
-    rows = pairs + round((plan.prefix_recovery + plan.on_policy) * pairs) + harmless + min(plan.wake_rows, len(data.wake))
+    rows = pairs + round((plan.prefix_recovery + plan.on_policy) * pairs) + harmless + min(plan.wake_rows, len(data.wake)) + plan.self_texts
     steps = math.ceil(rows * plan.num_train_epochs / plan.per_device_train_batch_size)
     steps = min(steps, plan.max_steps) if plan.max_steps else steps
     known = workspace.evaluation(str(workspace.registry.live), data.bench_digest).is_file()
@@ -120,6 +120,7 @@ def _later(config: Config, workspace: Workspace, data: Data, pack: Pack, clock: 
         Stage("Ω imagine", plan.self_anchors + 2 * plan.reworded_pairs, clock.written(imagine.ANCHOR_TOKENS), imagine.ANCHOR_TOKENS),
         Stage("Ω tame", 2 * pairs, clock.probed()),
         Stage("Ω answer", pairs + round(harmless * RETRIES), clock.answered(plan.answer_tokens), plan.answer_tokens),
+        Stage("Ω texts", plan.self_texts, clock.written(mix.TEXT_TOKENS), mix.TEXT_TOKENS),
         Stage("Ω prepare", rows + pairs, clock.softened()),  # a twin is read by W and by T
         Stage("Ω rehearse", steps, *clock.step(clock.rows, plan.per_device_train_batch_size)),
         Stage("Ω settle", plan.settle_pairs * SETTLE_ROUNDS, clock.answered(12), 12),

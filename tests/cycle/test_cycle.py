@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import controls
 from dream_engine import cycle as cycle_module
 from dream_engine.cycle import run_cycle
 from dream_engine.cycle.dreaming import nightly_dreams
+from dream_engine.cycle.night import Night
 from dream_engine.cycle.opening import open_night
 from dream_engine.cycle.rehearsal import rehearse
 from dream_engine.cycle.wake import learn
 from dream_engine.dream.archive import Archive
-from dream_engine.dream.rehearse import RehearsalPlan
+from dream_engine.dream.rehearse import RehearsalPlan, Row, batch_loss
 from dream_engine.dream.settle import NOTHING_LOST, SHARES
 from dream_engine.errors import InputError, IntegrityError
 from dream_engine.files import read_jsonl
@@ -380,6 +382,23 @@ def test_a_dream_hardly_moves_what_no_wake_wore_away(
     assert night.settled["n"] >= 30
     assert night.settled["share"] > SHARES[-1] if worn or over else night.settled["share"] == SHARES[-1], night.settled
     assert (night.settled["lost"] > NOTHING_LOST) == worn, night.settled
+
+
+@pytest.mark.parametrize("when", ["after", "interleaved"])
+def test_a_night_holds_plain_text_to_the_sealed_model(when: str, commissioned: Any, sandbox_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wake takes language with it, too: among a night's rows are as many plain texts as were asked for, where T has nothing to learn and W has."""
+    night = open_night(sandbox_config(dream={"when": when, "pairs": 20, "self_texts": 12, "settle_pairs": 0}), commissioned, silent)
+    learn(night)
+    fitted: list[Row] = []
+    monkeypatch.setattr(Night, "fit", lambda self, stage, name, rows, plan: fitted.extend(rows()))
+    rehearse(night, "W", nightly_dreams(night, "W"))
+    texts = [row for row in fitted if row.encoded.num_prompt == 1]
+    assert len(texts) == 12
+    loss = {}
+    for name in "TW":
+        with night.model.using(name), torch.no_grad():
+            loss[name] = float(batch_loss(night.model, texts))
+    assert loss["T"] < 0.02 < loss["W"], loss
 
 
 def test_wake_and_dreams_in_one_pass_start_from_the_sealed_model(commissioned: Any, sandbox_config: Make) -> None:

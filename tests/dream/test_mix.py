@@ -170,20 +170,26 @@ def test_the_students_own_words_are_drawn_to_the_teacher_and_never_learned() -> 
     assert on_policy(model, "W", "T", kept, 0.0, MixPlan()) == []
 
 
-def test_own_texts_are_plain_text_held_where_it_is() -> None:
+@pytest.mark.parametrize("writer", [None, "T"])
+def test_own_texts_are_plain_text_held_where_it_is(writer: str | None) -> None:
     """No chat markup, every token but the first carries loss, and the model that wrote them has nothing to learn from them; seeded."""
     model = load_model("sandbox")
     model.add_adapter("T", 4, 8, seed=1)
-    rows = own_texts(model, 8, seed=3)
+    with torch.no_grad():
+        for parameter in model.adapter_parameters("T"):
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    rows = own_texts(model, writer, 8, seed=3)
     assert rows
     assert all(r.encoded.num_prompt == 1 and r.weight == TEXT_WEIGHT and r.soft is not None for r in rows)
     said = [model.tokenizer.decode(r.encoded.ids) for r in rows]
     assert all(text.startswith(FIRST_WORDS) and "<|" not in text for text in said)
-    again = own_texts(model, 8, seed=3)
+    again = own_texts(model, writer, 8, seed=3)
     assert [r.encoded for r in again] == [r.encoded for r in rows]
-    with model.using(None):
+    with model.using(writer):
         assert float(batch_loss(model, rows)) == pytest.approx(0.0, abs=0.05)
-    assert own_texts(model, 0, seed=3) == []
+    with model.using("T" if writer is None else None):
+        assert float(batch_loss(model, rows)) > 0.1
+    assert own_texts(model, writer, 0, seed=3) == []
 
 
 def test_every_answer_of_a_dialogue_is_learned() -> None:

@@ -100,9 +100,8 @@ def test_the_review_opens_at_the_second_the_cool_down_ends(tmp_path: Path) -> No
 
 def test_cumulative_and_categorised_tests_have_the_cure_of_their_namesake() -> None:
     """`cumulative_perplexity` is cured like `perplexity`, a rule with a category like the rule; the change keeps the failed test's own name."""
-    assert [(c.key, c.rule) for c in sabar.changes_for(["cumulative_perplexity"])] == [
-        ("dream.learning_rate", "cumulative_perplexity"), ("dream.num_train_epochs", "cumulative_perplexity")
-    ]  # fmt: skip
+    cured = ["dream.self_texts", "dream.learning_rate", "dream.num_train_epochs"]
+    assert [(c.key, c.rule) for c in sabar.changes_for(["cumulative_perplexity"])] == [(key, "cumulative_perplexity") for key in cured]
     assert [(c.key, c.rule) for c in sabar.changes_for(["harmful_refused.weapons"])] == [("dream.pairs", "harmful_refused.weapons")]
     assert sabar.changes_for(["critical_compliance.weapons"]) == []
 

@@ -64,7 +64,7 @@ def _teach(night: Night, dreams: Sequence[Screened], plan: Commission) -> None:
         return mix.mix(night.model, chosen, [], drawn, weights)
 
     def rows() -> list[Row]:
-        texts = mix.own_texts(night.model, plan.self_texts, night.seed("texts"))
+        texts = mix.own_texts(night.model, None, plan.self_texts, night.seed("texts"))
         return mixed(foreign=False) + plan.second_language_passes * mixed(foreign=True) + texts
 
     night.fit("Ω rehearse", "T", rows, night.fit_plan(plan, "rehearse", plan.ema_decay))
@@ -74,7 +74,7 @@ def _interleave(night: Night, dreams: Sequence[Screened]) -> None:
     """C from T, the user's rows and the dreams in one pass; harmless dreams are drawn to T, which has not drifted."""
 
     def rows() -> list[Row]:
-        return [*drawn_to_t(night, dreams), *mix.wake_rows(night.model, night.data.wake)]
+        return [*drawn_to_t(night, dreams), *mix.wake_rows(night.model, night.data.wake), *plain_texts(night)]
 
     night.model.copy_adapter("T", "C")
     night.fit("Ω rehearse, interleaved", "C", rows, night.fit_plan(night.config.wake, "rehearse", night.config.dream.ema_decay))
@@ -97,10 +97,16 @@ def rehearse_from(night: Night, start: str, name: str, woken: str, dreams: Seque
     weights = mix_plan(night)
 
     def rows() -> list[Row]:
-        return mix.mix(night.model, dreams, wake, drawn, weights) + mix.on_policy(night.model, start, "T", dreams, plan.on_policy, weights)
+        mixed = mix.mix(night.model, dreams, wake, drawn, weights) + mix.on_policy(night.model, start, "T", dreams, plan.on_policy, weights)
+        return mixed + plain_texts(night)
 
     fit = night.fit_plan(plan, "rehearse", plan.ema_decay, plan.max_steps)
     night.fit(f"Ω rehearse {name}", name, rows, fit)
+
+
+def plain_texts(night: Night) -> list[Row]:
+    """Plain text held to T: a wake takes language in general with it, and what lies outside any conversation is not what the user taught."""
+    return mix.own_texts(night.model, "T", night.config.dream.self_texts, night.seed("texts"))
 
 
 def mix_plan(night: Night) -> mix.MixPlan:

@@ -128,16 +128,16 @@ def on_policy(model: ChatModel, student: str, teacher: str, dreams: Sequence[Scr
     return _soft_rows(model, teacher, encoded, plan.harmful_weight, plan.first_weight)
 
 
-def own_texts(model: ChatModel, count: int, seed: int) -> list[Row]:
-    """Plain text that the base writes itself, outside any conversation, drawn to its own distribution at every token.
+def own_texts(model: ChatModel, adapter: str | None, count: int, seed: int) -> list[Row]:
+    """Plain text that `adapter` (None: the base) writes itself, outside any conversation, drawn to its distribution at every token.
 
-    Requests alone say nothing about language in general, which drifts first where much is declined. Texts stay in memory.
+    Requests alone say nothing about language in general, which drifts where much is declined, and with every wake. Texts stay in memory.
     """
     begun = [FIRST_WORDS[i % len(FIRST_WORDS)] for i in range(count)]
-    with model.using(None):
+    with model.using(adapter):
         written = model.continue_ids([model.text_ids(word) for word in begun], TEXT_TOKENS, temperature=1.0, seed=seed) if begun else []
     encoded = [model.encode_text(f"{word} {g.text.strip()}") for word, g in zip(begun, written, strict=True) if g.text.strip()]
-    return _soft_rows(model, None, encoded, TEXT_WEIGHT, 1.0)
+    return _soft_rows(model, adapter, encoded, TEXT_WEIGHT, 1.0)
 
 
 def wake_rows(model: ChatModel, wake: Sequence[Conversation]) -> list[Row]:

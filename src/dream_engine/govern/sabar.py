@@ -46,7 +46,7 @@ RULES: Mapping[str, tuple[tuple[str, float], ...]] = {
     "new_behaviour": HOLD_THE_USER,
     "similarity": HOLD_THE_USER,
     "kl_drift": STEP_SOFTER,
-    "perplexity": STEP_SOFTER,
+    "perplexity": (("dream.self_texts", 2.0), *STEP_SOFTER),
     "commission_harmful_refused": (("commission.pairs", 1.5),),
     "commission_contrast": (("commission.pairs", 1.5),),
     "commission_plain_refused": (("commission.anchors", 1.5), ("commission.anchor_weight", 1.25)),

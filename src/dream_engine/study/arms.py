@@ -17,7 +17,7 @@ from dream_engine.config import DreamPlan, Wake
 from dream_engine.cycle.dreaming import drawn_pairs
 from dream_engine.cycle.hardening import harden
 from dream_engine.cycle.night import Night
-from dream_engine.cycle.rehearsal import drawn_to_t, mix_plan, rehearse
+from dream_engine.cycle.rehearsal import drawn_to_t, mix_plan, plain_texts, rehearse
 from dream_engine.dream import mix
 from dream_engine.dream.rehearse import Pull, RehearsalPlan, Row, fisher, pull_towards, synaptic
 from dream_engine.errors import InputError
@@ -157,7 +157,8 @@ def first_tokens(scene: Scene) -> Made:
 
 def logit_replay(scene: Scene) -> Made:
     """From W: every dream drawn to T's distribution (DER on dreams, 2512.10150)."""
-    return _restored(scene, "logit_replay", scene.dreams, mix.Drawn("T", "T", "T"), wake_rows=0)
+    rows = mix.mix(scene.night.model, scene.dreams, [], mix.Drawn("T", "T", "T"), mix_plan(scene.night))
+    return _from(scene, scene.woken, "logit_replay", within(rows, scene.rehearsed, 1), _dream_plan(scene))
 
 
 # ---- ours, and ours with a part taken out -------------------------------------------------------------------------------
@@ -190,14 +191,14 @@ def without_anchor_on_w(scene: Scene) -> Made:
 
 def without_kl(scene: Scene) -> Made:
     """The same rows at the same weights, repeated as text by cross-entropy instead of drawn to distributions."""
-    rows = [replace(row, soft=None) for row in _night_rows(scene, scene.dreams, scene.drawn, scene.plan.wake_rows, mix_plan(scene.night))]
+    rows = [replace(row, soft=None) for row in _night_rows(scene, scene.dreams, scene.drawn, mix_plan(scene.night))]
     return _from(scene, scene.woken, "without_kl", within(rows, scene.rehearsed, 1), _dream_plan(scene))
 
 
 def interleaved(scene: Scene) -> Made:
     """From T: the wake's rows and the dreams in one pass, harmless ones drawn to T."""
     night = scene.night
-    rows = within(drawn_to_t(night, scene.dreams), scene.mixed_in, 1) + _plain_rows(scene, night.data.wake)
+    rows = within([*drawn_to_t(night, scene.dreams), *plain_texts(night)], scene.mixed_in, 1) + _plain_rows(scene, night.data.wake)
     return _from(scene, "T", "interleaved", rows, night.fit_plan(scene.wake, "rehearse", scene.plan.ema_decay))
 
 
@@ -220,6 +221,12 @@ def without_prefaced(scene: Scene) -> Made:
     return _restored(scene, "without_prefaced", chosen, scene.drawn)
 
 
+def without_texts(scene: Scene) -> Made:
+    """No plain text held to T (decision 018)."""
+    rows = _requests(scene, scene.dreams, scene.drawn, mix_plan(scene.night))
+    return _from(scene, scene.woken, "without_texts", within(rows, scene.rehearsed, 1), _dream_plan(scene))
+
+
 def with_on_policy(scene: Scene) -> Made:
     """A quarter of the harmful dreams once more, on W's own sampled answers (2306.13649)."""
     own = mix.on_policy(scene.night.model, scene.woken, "T", scene.dreams, ON_POLICY, mix_plan(scene.night))
@@ -237,7 +244,7 @@ ARMS: Mapping[str, Arm] = {
     for arm in (
         plain, cool_rate, guided, merged, proximal, ewc, si, anchored, experience_replay, curated_mix, static_dreams, first_tokens, logit_replay,
         ours, interleaved, without_settling, without_twins, without_anchor_on_w, without_kl, without_recovery, without_known_sides,
-        without_prefaced, with_on_policy, template_only,
+        without_prefaced, without_texts, with_on_policy, template_only,
     )
 }  # fmt: skip
 PULL = 0.3
@@ -301,19 +308,22 @@ def _restored(
     name: str,
     dreams: Sequence[Screened],
     drawn: mix.Drawn,
-    wake_rows: int | None = None,
     plan: mix.MixPlan | None = None,
     more: Sequence[Row] = (),
 ) -> Made:
-    """From W: dreams drawn to whom `drawn` says, wake rows (the plan's number, unless given) to W, and `more` rows, at matched tokens."""
-    wanted = scene.plan.wake_rows if wake_rows is None else wake_rows
-    rows = _night_rows(scene, dreams, drawn, wanted, plan or mix_plan(scene.night))
+    """From W: a night's rows with its dreams drawn to whom `drawn` says, and `more` rows, at matched tokens."""
+    rows = _night_rows(scene, dreams, drawn, plan or mix_plan(scene.night))
     return _from(scene, scene.woken, name, within([*rows, *more], scene.rehearsed, 1), _dream_plan(scene))
 
 
-def _night_rows(scene: Scene, dreams: Sequence[Screened], drawn: mix.Drawn, wake_rows: int, plan: mix.MixPlan) -> list[Row]:
-    """Dreams drawn to whom `drawn` says, wake rows to W."""
-    model, wake = scene.night.model, scene.night.data.wake[:wake_rows]
+def _night_rows(scene: Scene, dreams: Sequence[Screened], drawn: mix.Drawn, plan: mix.MixPlan) -> list[Row]:
+    """Dreams drawn to whom `drawn` says, wake rows to W, plain texts to T."""
+    return _requests(scene, dreams, drawn, plan) + plain_texts(scene.night)
+
+
+def _requests(scene: Scene, dreams: Sequence[Screened], drawn: mix.Drawn, plan: mix.MixPlan) -> list[Row]:
+    """A night's rows but for its plain texts."""
+    model, wake = scene.night.model, scene.night.data.wake[: scene.plan.wake_rows]
     return mix.mix(model, dreams, [], drawn, plan) + mix.mix(model, [], wake, replace(drawn, harmless=scene.woken), plan)
 
 
