@@ -19,7 +19,9 @@ HERE = Path(__file__).parent
 ROOT = Path("governance-workspace")
 KEY, EXPORT = ROOT / "demo.key", ROOT / "export.txt"
 CONFIG, VERIFIER = HERE / "governance.yaml", HERE.parent / "tools" / "verify_ledger.py"
-AGGRESSIVE = tuple(word for key in ("learning_rate=0.0014", "anchors=4", "wake_rows=0", "self_anchors=0", "self_texts=0") for word in ("--set", f"dream.{key}"))
+AGGRESSIVE = tuple(
+    word for key in ("learning_rate=0.0014", "anchors=4", "wake_rows=0", "self_anchors=0", "self_texts=0") for word in ("--set", f"dream.{key}")
+)
 UNSAFE = ("--set", "wake.learning_rate=0.003", "--set", "wake.num_train_epochs=4", "--set", "dream.max_steps=1")
 DECIDE = ("--by", "demo", "--key", str(KEY), "--reason")
 
