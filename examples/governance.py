@@ -19,9 +19,7 @@ HERE = Path(__file__).parent
 ROOT = Path("governance-workspace")
 KEY, EXPORT = ROOT / "demo.key", ROOT / "export.txt"
 CONFIG, VERIFIER = HERE / "governance.yaml", HERE.parent / "tools" / "verify_ledger.py"
-AGGRESSIVE = tuple(
-    word for key in ("learning_rate=0.0014", "anchors=4", "wake_rows=0", "self_anchors=0", "self_texts=0") for word in ("--set", f"dream.{key}")
-)
+AGGRESSIVE = tuple(word for key in ("learning_rate=0.004", "anchors=4", "wake_rows=0", "self_anchors=0") for word in ("--set", f"dream.{key}"))
 UNSAFE = ("--set", "wake.learning_rate=0.003", "--set", "wake.num_train_epochs=4", "--set", "dream.max_steps=1")
 DECIDE = ("--by", "demo", "--key", str(KEY), "--reason")
 
@@ -69,14 +67,14 @@ def cycle(number: int, *settings: str, ends: int) -> None:
         (ROOT / f"{name}-{number}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in wake_dialogues(count, seed)))
     here = ROOT.absolute()
     files = ("--set", f"wake.data={here / f'wake-{number}.jsonl'}", "--set", f"wake.heldout={here / f'heldout-{number}.jsonl'}")
-    dream("run", "--config", str(CONFIG), *files, *settings, ends=ends, quiet=True)
+    dream("run", "--config", str(CONFIG), *settings, ends=ends, unshown=files)
 
 
-def dream(*arguments: str, ends: int = 0, quiet: bool = False) -> str:
-    """Runs a command, shows it and what it prints, and stops when it ends in another way than expected."""
-    print(f"\n$ dream {' '.join(a for a in arguments if 'jsonl' not in a)}", flush=True)
-    command = [sys.executable, "-m", "dream_engine.cli", *arguments, "--workspace", str(ROOT)]
-    done = subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE if quiet else None)
+def dream(*arguments: str, ends: int = 0, unshown: tuple[str, ...] = ()) -> str:
+    """Runs a command, shows it (but for the names of its files) and what it prints, and stops when it ends in another way than expected."""
+    print(f"\n$ dream {' '.join(arguments)}", flush=True)
+    command = [sys.executable, "-m", "dream_engine.cli", *arguments, *unshown, "--workspace", str(ROOT)]
+    done = subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE if unshown else None)
     print(done.stdout.rstrip())
     if done.returncode != ends:
         sys.exit(f"ended in {done.returncode}, expected {ends}: {done.stderr or ''}")
