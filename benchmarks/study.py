@@ -38,6 +38,7 @@ REST = [
     "without_recovery",
     "without_known_sides",
     "without_prefaced",
+    "without_texts",
     "with_on_policy",
     "template_only",
 ]
