@@ -143,6 +143,18 @@ def test_a_model_that_always_thinks_aloud_is_asked_behind_an_empty_thought(after
     assert plain.encode_prompt([Message("user", "a <think>")]) == plain.text_ids("a <think> ai")
 
 
+@pytest.mark.parametrize(("between", "asked"), [("<|end|> red", "lamp ai<|end|> red"), (" ", "lamp ai")])
+def test_a_model_that_thinks_in_a_channel_is_asked_in_the_one_of_its_answers(
+    between: str, asked: str, templated: Callable[[str], ChatModel]
+) -> None:
+    """gpt-oss names a channel behind its prompt, left alone that of its thoughts; a blank there belongs to the answer's first word."""
+    turns = "{% for m in messages %}{% if m.role == 'assistant' %}ai" + between + "{{ m.content }}{% else %}{{ m.content }} {% endif %}{% endfor %}"
+    model = templated(turns + "{% if add_generation_prompt %}ai{% endif %}")
+    assert model.encode_prompt([Message("user", "lamp")]) == model.text_ids(asked)
+    answered = model.encode([Message("user", "lamp")], "blue", ended=False)
+    assert list(answered.ids) == model.text_ids(asked) + model.text_ids("blue")
+
+
 @pytest.mark.parametrize("role", ["assistant", "user"])
 def test_a_template_that_does_not_take_a_dialogue_says_so(templated: Callable[[str], ChatModel], role: Role) -> None:
     """Raised by the template itself or by what it reaches for: the model, the roles and the template's own words."""

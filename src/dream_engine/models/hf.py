@@ -310,7 +310,7 @@ class ChatModel:
         """Token ids of the conversation so far, up to where the assistant's answer begins."""
         shown = messages if self._takes_system else without_system(messages)
         try:
-            return self.text_ids(without_a_thought(self._templated(shown, add_generation_prompt=True)))
+            return self.text_ids(without_a_thought(self._templated(shown, add_generation_prompt=True) + self._opening))
         except (TemplateError, ValueError, TypeError) as error:
             roles = ", ".join(m.role for m in shown) or "nobody"
             raise InputError(f"the chat template of {self.name!r} does not take a dialogue of {roles}: {error}") from error
@@ -333,6 +333,17 @@ class ChatModel:
             return mark in self._templated([Message("system", mark), Message("user", "x")])
         except (TemplateError, ValueError, TypeError):
             return False
+
+    @cached_property
+    def _opening(self) -> str:
+        """What the chat template puts between its prompt and an assistant's words, where that is not blank: the channel of an answer (gpt-oss)."""
+        mark, asked = "\u2402answer\u2402", [Message("user", "x")]
+        try:
+            prompt, said = self._templated(asked, add_generation_prompt=True), self._templated([*asked, Message("assistant", mark)])
+        except (TemplateError, ValueError, TypeError):
+            return ""
+        opening = said.split(mark)[0].removeprefix(prompt) if said.startswith(prompt) else ""
+        return opening if opening.strip() else ""
 
     def encode(self, messages: Sequence[Message], answer: str, ended: bool = True) -> Encoded:
         """Prompt and answer; `ended` appends the end-of-turn token.
