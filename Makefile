@@ -26,8 +26,10 @@ demo: setup
 demo-governance: setup
 	@$(BIN)/python examples/governance.py
 
+# Whole files shared among two processes of one thread each; one process: make test PROCESSES=0.
+PROCESSES ?= 2
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # Four arms on public wake data, one setting, one seed: make study-quick DATA=folder [TEACHER=adapter]; T is commissioned without TEACHER.
 study-quick: setup
