@@ -144,9 +144,7 @@ def test_a_model_that_always_thinks_aloud_is_asked_behind_an_empty_thought(after
 
 
 @pytest.mark.parametrize(("between", "asked"), [("<|end|> red", "lamp ai<|end|> red"), (" ", "lamp ai")])
-def test_a_model_that_thinks_in_a_channel_is_asked_in_the_one_of_its_answers(
-    between: str, asked: str, templated: Callable[[str], ChatModel]
-) -> None:
+def test_a_model_that_thinks_in_a_channel_is_asked_in_the_one_of_its_answers(between: str, asked: str, templated: Callable[[str], ChatModel]) -> None:
     """gpt-oss names a channel behind its prompt, left alone that of its thoughts; a blank there belongs to the answer's first word."""
     turns = "{% for m in messages %}{% if m.role == 'assistant' %}ai" + between + "{{ m.content }}{% else %}{{ m.content }} {% endif %}{% endfor %}"
     model = templated(turns + "{% if add_generation_prompt %}ai{% endif %}")
