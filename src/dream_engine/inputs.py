@@ -17,8 +17,9 @@ from dream_engine.judge.probe import READING
 from dream_engine.judge.reader import shipped_reader
 from dream_engine.judge.suites import judged_shares, load_suite, shipped_suites, suite_digest
 from dream_engine.models.bundled import is_installed
-from dream_engine.models.hf import LONGEST_ROW, ChatModel, load_model
+from dream_engine.models.hf import ChatModel, load_model
 from dream_engine.models.remote import Server
+from dream_engine.models.template import LONGEST_ROW
 from dream_engine.policy.pack import load_pack
 from dream_engine.types import Conversation, Message, derive_seed
 

@@ -27,7 +27,8 @@ from dream_engine.dream.rehearse import (
     soften,
     synaptic,
 )
-from dream_engine.models.hf import ChatModel, Encoded, load_model
+from dream_engine.models.hf import ChatModel, load_model
+from dream_engine.models.template import Encoded
 from dream_engine.types import Message
 
 

@@ -118,7 +118,7 @@ def interrupt(*_: Any) -> Any:
 def test_within_matches_tokens_to_a_row() -> None:
     """Rows of 3 targets, 10 tokens wanted: four rows (12); more than there are: rows come again; none from nothing."""
     from dream_engine.dream.rehearse import Row
-    from dream_engine.models.hf import Encoded
+    from dream_engine.models.template import Encoded
 
     rows = [Row(Encoded((i, 1, 2, 3), 1)) for i in range(3)]
     assert [len(within(rows, n, 0)) for n in (10, 3, 1, 0)] == [4, 1, 1, 0]

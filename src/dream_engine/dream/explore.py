@@ -16,7 +16,8 @@ from dream_engine.dream.imagine import template_pairs
 from dream_engine.dream.mutate import mutated
 from dream_engine.dream.rehearse import FIRST, forward_kl, soften
 from dream_engine.models.batches import by_tokens
-from dream_engine.models.hf import ChatModel, Encoded
+from dream_engine.models.hf import ChatModel
+from dream_engine.models.template import Encoded
 from dream_engine.policy.pack import Pack
 from dream_engine.policy.screen import RequestScreen
 from dream_engine.types import Blocked, Proposed, Scenario, derive_seed

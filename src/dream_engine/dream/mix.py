@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from dream_engine.dream.rehearse import Row, Soft, soften
-from dream_engine.models.hf import ChatModel, Encoded
+from dream_engine.models.hf import ChatModel
+from dream_engine.models.template import Encoded
 from dream_engine.policy.screen import Screened
 from dream_engine.types import Conversation, Dream
 

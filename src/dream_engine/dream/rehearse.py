@@ -21,7 +21,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dream_engine.models.batches import by_tokens, log_softmaxes
-from dream_engine.models.hf import ChatModel, Encoded
+from dream_engine.models.hf import ChatModel
+from dream_engine.models.template import Encoded
 from dream_engine.types import digest
 
 _log = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from typing import Any
 
 from dream_engine.errors import InputError
 from dream_engine.files import write_json
-from dream_engine.models.hf import ChatModel, Encoded, load_model
+from dream_engine.models.hf import ChatModel, load_model
+from dream_engine.models.template import Encoded
 
 
 def trainer_for(
