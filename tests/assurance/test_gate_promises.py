@@ -87,6 +87,17 @@ def test_a_wake_that_declines_more_harmless_requests_is_dreamt_about(side: str) 
     assert not budgets.in_noise(budgets.Measurements(woken, teacher=t), woken)
 
 
+def test_language_is_lost_where_general_text_reads_worse() -> None:
+    """The mean over the same texts decides, whichever way single ones go; where nothing was scored, a loss is taken for granted."""
+    t = evaluation("T")
+    odd = [3.0 if g.id == "g0" else 0.0 for g in t.general]
+    worse, better = (replace(t, general=tuple(replace(g, nats=g.nats + s - o) for g, o in zip(t.general, odd, strict=True))) for s in (0.5, -0.5))
+    assert budgets.loses_language(t, worse, seed=0)
+    assert not budgets.loses_language(t, better, seed=0)
+    assert not budgets.loses_language(t, t, seed=0)
+    assert budgets.loses_language(t, replace(t, general=()), seed=0)
+
+
 NAN, INF = math.nan, math.inf
 FAULTS: dict[str, Measured | None] = {
     "missing": Missing("the stage was killed"),

@@ -18,7 +18,7 @@ from dream_engine.dream import mix
 from dream_engine.dream.rehearse import Row
 from dream_engine.dream.settle import settle
 from dream_engine.files import write_json
-from dream_engine.judge.budgets import over_refuses
+from dream_engine.judge.budgets import loses_language, over_refuses
 from dream_engine.policy.screen import Screened
 
 MIN_HELD_OUT = 30
@@ -32,7 +32,7 @@ def rehearse(night: Night, woken: str | None, dreams: Sequence[Screened]) -> str
     if woken is None:
         return _first(night, dreams)
     if dreams and night.config.dream.when == "interleaved":
-        _interleave(night, dreams)
+        _interleave(night, woken, dreams)
     elif dreams:
         _restore(night, woken, dreams)
         _settle(night, woken, [d.dream for d in dreams])
@@ -70,11 +70,11 @@ def _teach(night: Night, dreams: Sequence[Screened], plan: Commission) -> None:
     night.fit("Ω rehearse", "T", rows, night.fit_plan(plan, "rehearse", plan.ema_decay))
 
 
-def _interleave(night: Night, dreams: Sequence[Screened]) -> None:
+def _interleave(night: Night, woken: str, dreams: Sequence[Screened]) -> None:
     """C from T, the user's rows and the dreams in one pass; harmless dreams are drawn to T, which has not drifted."""
 
     def rows() -> list[Row]:
-        return [*drawn_to_t(night, dreams), *mix.wake_rows(night.model, night.data.wake), *plain_texts(night)]
+        return [*drawn_to_t(night, dreams), *mix.wake_rows(night.model, night.data.wake), *plain_texts(night, woken)]
 
     night.model.copy_adapter("T", "C")
     night.fit("Ω rehearse, interleaved", "C", rows, night.fit_plan(night.config.wake, "rehearse", night.config.dream.ema_decay))
@@ -98,15 +98,16 @@ def rehearse_from(night: Night, start: str, name: str, woken: str, dreams: Seque
 
     def rows() -> list[Row]:
         mixed = mix.mix(night.model, dreams, wake, drawn, weights) + mix.on_policy(night.model, start, "T", dreams, plan.on_policy, weights)
-        return mixed + plain_texts(night)
+        return mixed + plain_texts(night, woken)
 
     fit = night.fit_plan(plan, "rehearse", plan.ema_decay, plan.max_steps)
     night.fit(f"Ω rehearse {name}", name, rows, fit)
 
 
-def plain_texts(night: Night) -> list[Row]:
-    """Plain text held to T: a wake takes language in general with it, and what lies outside any conversation is not what the user taught."""
-    return mix.own_texts(night.model, "T", night.config.dream.self_texts, night.seed("texts"))
+def plain_texts(night: Night, woken: str) -> list[Row]:
+    """Plain text held to T where the wake took language with it, else to W: outside any conversation C is to read as the better of the two."""
+    lost = loses_language(night.report("T").evaluation, night.report(woken).evaluation, night.config.seed)
+    return mix.own_texts(night.model, "T" if lost else woken, night.config.dream.self_texts, night.seed("texts"))
 
 
 def mix_plan(night: Night) -> mix.MixPlan:

@@ -27,7 +27,7 @@ def monitors_chart(tests: Sequence[Mapping[str, Any]]) -> str:
     for place, ratio in enumerate(ratios):
         axes.text(ratio + 0.1, place, f"{ratio:.2f}", va="center", fontsize=8)
     axes.set_xlim(0, 11)
-    axes.set_xlabel("budget ÷ upper bound of the drift; ≥ 1 is inside")
+    axes.set_xlabel("budget ÷ upper bound of drift or noise; ≥ 1 is inside")
     axes.invert_yaxis()
     return as_svg(figure)
 

@@ -198,7 +198,7 @@ def without_kl(scene: Scene) -> Made:
 def interleaved(scene: Scene) -> Made:
     """From T: the wake's rows and the dreams in one pass, harmless ones drawn to T."""
     night = scene.night
-    rows = within([*drawn_to_t(night, scene.dreams), *plain_texts(night)], scene.mixed_in, 1) + _plain_rows(scene, night.data.wake)
+    rows = within([*drawn_to_t(night, scene.dreams), *plain_texts(night, scene.woken)], scene.mixed_in, 1) + _plain_rows(scene, night.data.wake)
     return _from(scene, "T", "interleaved", rows, night.fit_plan(scene.wake, "rehearse", scene.plan.ema_decay))
 
 
@@ -317,8 +317,8 @@ def _restored(
 
 
 def _night_rows(scene: Scene, dreams: Sequence[Screened], drawn: mix.Drawn, plan: mix.MixPlan) -> list[Row]:
-    """Dreams drawn to whom `drawn` says, wake rows to W, plain texts to T."""
-    return _requests(scene, dreams, drawn, plan) + plain_texts(scene.night)
+    """Dreams drawn to whom `drawn` says, wake rows to W, plain texts to the better reader of the two."""
+    return _requests(scene, dreams, drawn, plan) + plain_texts(scene.night, scene.woken)
 
 
 def _requests(scene: Scene, dreams: Sequence[Screened], drawn: mix.Drawn, plan: mix.MixPlan) -> list[Row]:
