@@ -222,7 +222,7 @@ def without_prefaced(scene: Scene) -> Made:
 
 
 def without_texts(scene: Scene) -> Made:
-    """No plain text held to T (decision 018)."""
+    """No plain text held to T or W (decision 018)."""
     rows = _requests(scene, scene.dreams, scene.drawn, mix_plan(scene.night))
     return _from(scene, scene.woken, "without_texts", within(rows, scene.rehearsed, 1), _dream_plan(scene))
 
