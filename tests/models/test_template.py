@@ -98,6 +98,12 @@ def test_a_model_that_thinks_in_a_channel_is_asked_in_the_one_of_its_answers(bet
     assert list(answered.ids) == model.text_ids(asked) + model.text_ids("blue")
 
 
+def test_a_template_that_does_not_show_an_answer_names_no_channel(templated: Callable[[str], ChatModel]) -> None:
+    """Where an assistant's words are left out, what stands there instead is no part of the prompt."""
+    model = templated("{{ messages[0].content }} ai{% if messages[-1].role == 'assistant' %} red{% endif %}")
+    assert model.encode_prompt([Message("user", "lamp")]) == model.text_ids("lamp ai")
+
+
 @pytest.mark.parametrize("role", ["assistant", "user"])
 def test_a_template_that_does_not_take_a_dialogue_says_so(templated: Callable[[str], ChatModel], role: Role) -> None:
     """Raised by the template itself or by what it reaches for: the model, the roles and the template's own words."""

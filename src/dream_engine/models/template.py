@@ -78,7 +78,8 @@ class ChatText:
             prompt, said = self._templated(asked, add_generation_prompt=True), self._templated([*asked, Message("assistant", mark)])
         except (TemplateError, ValueError, TypeError):
             return ""
-        opening = said.split(mark)[0].removeprefix(prompt) if said.startswith(prompt) else ""
+        before, shown, _ = said.partition(mark)
+        opening = before.removeprefix(prompt) if shown and before.startswith(prompt) else ""
         return opening if opening.strip() else ""
 
     def encode(self, messages: Sequence[Message], answer: str, ended: bool = True) -> Encoded:
