@@ -52,13 +52,15 @@ def cluster_bootstrap(
 
 
 def sign_flip_noise(differences: Sequence[float], clusters: Sequence[str], seed: int) -> float:
-    """95th percentile of |mean| when before and after are swapped at random, cluster by cluster.
+    """95th percentile of |mean| when before and after are swapped at random, cluster by cluster, their mean difference taken out first.
 
-    What a drift of zero would look like on these very prompts: the noise floor of the quick profile.
+    What a drift of zero would look like on these very prompts: the noise floor of the quick profile. With the difference left in, a large gain
+    would be a large noise.
     """
     sums, sizes = _cluster_sums(differences, clusters, None)
+    around = sums - sizes * sums.sum() / sizes.sum()
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(RESAMPLES, len(sums)))
-    return float(np.quantile(np.abs(signs @ sums) / sizes.sum(), 0.95))
+    return float(np.quantile(np.abs(signs @ around) / sizes.sum(), 0.95))
 
 
 def mcnemar_exact(worse: int, better: int) -> float:
