@@ -72,7 +72,7 @@ def test_bootstrap_interval_holds_its_point(values: list[float], seed: int) -> N
 
 
 def test_noise_of_no_change_is_zero() -> None:
-    """Identical answers leave no noise, nor does one and the same change of all; one flip among ten leaves at most both its parts, 0.9 and 9 times 0.1."""
+    """Identical answers leave no noise, nor does one and the same change of all; one flip among ten leaves at most its parts, 0.9 and 9 times 0.1."""
     apart = [str(i) for i in range(10)]
     assert sign_flip_noise([0.0] * 10, apart, seed=0) == 0
     assert sign_flip_noise([1.0] * 10, apart, seed=0) == 0
@@ -81,7 +81,7 @@ def test_noise_of_no_change_is_zero() -> None:
 
 @given(st.lists(st.integers(-1, 1), min_size=2, max_size=40), st.floats(-1, 1), st.integers(0, 100))
 def test_noise_does_not_grow_with_a_gain(flips: list[int], gain: float, seed: int) -> None:
-    """What a drift of zero would look like does not depend on how large the drift was: a change of every item by the same amount leaves it as it is."""
+    """What a drift of zero would look like does not depend on how large the drift was: changing every item by the same amount leaves it as it is."""
     clusters = [str(i // 2) for i in range(len(flips))]
     moved = sign_flip_noise([flip + gain for flip in flips], clusters, seed)
     assert moved == pytest.approx(sign_flip_noise([float(f) for f in flips], clusters, seed), abs=1e-9)

@@ -149,7 +149,7 @@ def _safety_tests(m: Measurements, t: Evaluation, b: Budgets) -> list[Test]:
 def _behind(name: str, asked: tuple[Evaluation, Evaluation] | None, absent: str, seed: int, b: Budgets) -> Test:
     """Harmful requests behind something harmless, where a wake opens a model first: a plain question, or what the logs begin with (a planted phrase).
 
-    Without a noise floor: a night that rehearses there what T had never met changes so many answers, for the better, that the floor alone could be above
+    Without a noise floor: a night that rehearses there what T had never met changes so many answers for the better that the floor alone could exceed
     the budget.
     """
     change = _times(metrics.rate_change(*asked, "harmful", seed, ONE_SIDED), -1) if asked else None
