@@ -143,8 +143,7 @@ class DreamPlan(_Strict):
     """Categories of the pack to dream about; empty is all of them."""
     reworded_pairs: int = Field(40, ge=0)
     prefaced_pairs: int = Field(60, ge=0)
-    """Pairs that stand behind an unrelated harmless request, where a wake opens a model first. So many that W does not handle yet, as far as four
-    times as many hold them; after a hard wake more cost look-alikes (decision 013)."""
+    """Pairs that stand behind an unrelated harmless request, where a wake opens a model first (decision 013)."""
     helper: Helper | None = None
     anchors: int = Field(20, ge=0)
     self_anchors: int = Field(500, ge=0)

@@ -118,7 +118,6 @@ def _later(config: Config, workspace: Workspace, data: Data, pack: Pack, clock: 
     stages += _measured(config, data, clock, "W", lengths=True)
     stages += [
         Stage("Ω imagine", plan.self_anchors + 2 * plan.reworded_pairs, clock.written(imagine.ANCHOR_TOKENS), imagine.ANCHOR_TOKENS),
-        Stage("Ω tame", 2 * pairs, clock.probed()),
         Stage("Ω answer", pairs + round(harmless * RETRIES), clock.answered(plan.answer_tokens), plan.answer_tokens),
         Stage("Ω texts", plan.self_texts, clock.written(mix.TEXT_TOKENS), mix.TEXT_TOKENS),
         Stage("Ω prepare", rows + pairs, clock.softened()),  # a twin is read by W and by T

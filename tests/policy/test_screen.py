@@ -52,12 +52,6 @@ def test_duplicates_are_kept_once() -> None:
     assert [b.rule for b in screen().screen([PLAIN, PLAIN]).blocked] == ["near_duplicate"]
 
 
-def test_tame_takes_both_sides_never_the_twin_alone() -> None:
-    """A pair that W already decides rightly goes as a pair."""
-    result = screen().screen([HARM, TWIN, PLAIN], tame=frozenset({"d2"}))
-    assert {b.scenario.id for b in result.blocked} == {"d2", "d3"}
-
-
 def test_a_rewording_that_changed_sides_is_blocked() -> None:
     """A self-written twin with the harmful side's words is not harmless."""
     parents = {"d2": (HARM.text, TWIN.text)}
@@ -161,12 +155,6 @@ def test_a_rewording_must_keep_its_own_side() -> None:
     result = screen().screen([lost, kept, orphan], parents=parents)
     assert [(b.rule, b.detail) for b in result.blocked] == [("harm_lost", "a rewording that drifted from its own side of the pair")]
     assert result.kept == (kept, orphan)
-
-
-def test_tame_says_so() -> None:
-    """The rule's name and reason, on both sides."""
-    blocked = screen().screen([HARM, TWIN], tame=frozenset({"d2"})).blocked
-    assert {(b.rule, b.detail) for b in blocked} == {("too_tame", "W already decides both sides right")}
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,10 @@ from dream_engine.policy.pack import Pack
 from dream_engine.policy.screen import RequestScreen, Screened, ScreenedDreams, by_rule, screen_answers
 from dream_engine.types import Blocked, Dream, Episode, Message, Proposed, Scenario, derive_seed
 
-TAME_P = 0.95
 WISHES = 4
 """Pairs that an associative store chooses among, for each one that is wanted."""
 FIRST_PLAIN = 3
 """Plain requests in the pack's second language that a first model is shown for each harmful one in it."""
-TRIES_BEHIND = 4
-"""Pairs that may be proposed behind another request, for each one that is wanted."""
 Propose = Callable[[RequestScreen], tuple[list[Scenario], list[Blocked]]]
 """From a screen to the requests that passed it and those that did not."""
 
@@ -98,15 +95,15 @@ def first_dreams(night: Night) -> list[Screened]:
 
 
 def nightly_dreams(night: Night, woken: str) -> list[Screened]:
-    """Ω Dreams after a wake: grammar and night-written, those that W already handles left out; T declines the harmful side, W answers the rest."""
+    """Ω Dreams after a wake: grammar and night-written; T declines the harmful side, W answers the rest."""
     plan, seed = night.config.dream, night.seed("imagine")
 
     def propose(screen: RequestScreen) -> tuple[list[Scenario], list[Blocked]]:
         explored, passed_over = _explored(night, woken, screen) if plan.pool else ([], [])
         tonight = drawn_pairs(night)
-        proposed, tame, untrusted = _proposed(night, woken, tonight, seed)
+        proposed, untrusted = _proposed(night, tonight, seed)
         parents = {harm.id: (harm.text, twin.text) for harm, twin in [*tonight.reworded, *tonight.helped]}
-        screening = screen.screen(proposed, tame, parents)
+        screening = screen.screen(proposed, parents)
         dreamed = [*explored, *screening.kept]
         plain = screen.screen(imagine.evened(night.pack, dreamed, derive_seed(seed, "evened")))
         return [*dreamed, *plain.kept], [*passed_over, *untrusted, *screening.blocked, *plain.blocked]
@@ -114,8 +111,8 @@ def nightly_dreams(night: Night, woken: str) -> list[Screened]:
     return _dreamed(night, propose, teachers_after(woken), plan.answer_tokens, plan.refusal_tokens)
 
 
-def _proposed(night: Night, woken: str, tonight: DrawnPairs, seed: int) -> tuple[list[Scenario], frozenset[str], list[Blocked]]:
-    """What every source but the archive proposes, the ids of pairs among it that W handles already, and what was blocked for its source."""
+def _proposed(night: Night, tonight: DrawnPairs, seed: int) -> tuple[list[Scenario], list[Blocked]]:
+    """What every source but the archive proposes, and what was blocked for its source."""
     plan = night.config.dream
     written = imagine.self_rewordings(night.model, "T", tonight.reworded, seed) if tonight.reworded else []
     anchors = imagine.template_anchors(night.pack, plan.anchors, seed)
@@ -123,11 +120,9 @@ def _proposed(night: Night, woken: str, tonight: DrawnPairs, seed: int) -> tuple
     replayed, twisted, untrusted = _recalled(night, seed)
     by_helper = _helped(night, tonight.helped)
     added = imagine.added_pairs(read_added(night.workspace.root), seed)
-    behind, tame = to_learn_from(night, woken, imagine.prefaced(tonight.prefaced, anchors, seed), plan.prefaced_pairs)
+    behind = imagine.prefaced(tonight.prefaced, anchors, seed)
     pairs = [*([] if plan.pool else tonight.shown), *behind, *twisted, *added, *by_helper]
-    proposed = [s for pair in pairs for s in pair] + written + anchors + replayed
-    scored = {s.id for pair in behind for s in pair}
-    return proposed, tame | _tame(night, woken, [s for s in proposed if s.id not in scored]), untrusted
+    return [s for pair in pairs for s in pair] + written + anchors + replayed, untrusted
 
 
 def teachers_after(woken: str) -> Teachers:
@@ -138,7 +133,7 @@ def teachers_after(woken: str) -> Teachers:
 def drawn_pairs(night: Night) -> DrawnPairs:
     """The grammar's pairs of this night, by what becomes of them, without repetition."""
     plan = night.config.dream
-    sizes = [plan.pairs, plan.reworded_pairs, plan.helper.pairs if plan.helper else 0, plan.settle_pairs, TRIES_BEHIND * plan.prefaced_pairs]
+    sizes = [plan.pairs, plan.reworded_pairs, plan.helper.pairs if plan.helper else 0, plan.settle_pairs, plan.prefaced_pairs]
     drawn = iter(imagine.template_pairs(night.pack, sum(sizes), night.seed("imagine"), night.pack.grid(plan.scope)))
     return DrawnPairs(*(list(islice(drawn, size)) for size in sizes))
 
@@ -241,28 +236,6 @@ def answered(
     declined = targets.refuse(night.model, teachers.harmful, night.pack, harmful, refusal_tokens, seed, declines)
     met = [d for harmless in (twins, anchors) for d in targets.answer(night.model, teachers.harmless, harmless, answer_tokens, seed, declines)]
     return screen_answers([*declined.dreams, *met], declines, garbled), declined.usable
-
-
-def to_learn_from(night: Night, woken: str, pairs: Sequence[Proposed], wanted: int) -> tuple[list[Proposed], frozenset[str]]:
-    """Pairs in their order until `wanted` of them are not too tame for W, or none are left; and the ids of the tame ones among them."""
-    taken, tame = list[Proposed](), frozenset[str]()
-    while block := pairs[len(taken) : wanted + len(tame)]:
-        taken += block
-        tame |= _tame(night, woken, [s for pair in block for s in pair])
-    return taken, tame
-
-
-def _tame(night: Night, woken: str, proposed: Sequence[Scenario]) -> frozenset[str]:
-    """Ids of pairs whose two sides W already decides rightly, both with p ≥ 0.95; where it misses the harmful side, the twin is not asked."""
-    declined = {s.id for s in _sure(night, woken, [s for s in proposed if s.side == "harmful"], True)}
-    twins = [s for s in proposed if s.side == "twin" and s.twin_of in declined]
-    return frozenset(s.twin_of for s in _sure(night, woken, twins, False) if s.twin_of)
-
-
-def _sure(night: Night, woken: str, asked: Sequence[Scenario], declines: bool) -> list[Scenario]:
-    """Those that W declines, or else those that it answers, with p ≥ 0.95. Void probe: none."""
-    p = _decisions(night, woken, asked) if asked else []
-    return [] if p is None else [s for s, x in zip(asked, p, strict=True) if (x if declines else 1 - x) >= TAME_P]
 
 
 def _decisions(night: Night, woken: str, scenarios: Sequence[Scenario]) -> list[float] | None:

@@ -60,17 +60,15 @@ class RequestScreen:
         self._seen = rules.Overlap((), 3)
         self._seen_exact: set[str] = set()
 
-    def screen(
-        self, scenarios: Sequence[Scenario], tame: frozenset[str] = frozenset(), parents: Mapping[str, tuple[str, str]] | None = None
-    ) -> Screening:
-        """Screens proposals. `tame` holds ids of pairs that W already handles; `parents` the (harm, twin) texts of rewordings.
+    def screen(self, scenarios: Sequence[Scenario], parents: Mapping[str, tuple[str, str]] | None = None) -> Screening:
+        """Screens proposals; `parents` holds the (harm, twin) texts of rewordings.
 
         A twin without its harmful partner is kept; a harmful request whose twin is blocked is kept too, so that a rule on one side
-        never silently removes the other, except `too_tame`, which takes both.
+        never silently removes the other.
         """
         kept, blocked = [], []
         for scenario in scenarios:
-            reason = self._objection(scenario, tame, parents or {})
+            reason = self._objection(scenario, parents or {})
             if reason:
                 blocked.append(Blocked(scenario, *reason))
             else:
@@ -79,13 +77,8 @@ class RequestScreen:
                 self._seen_exact.add(_said(scenario))
         return Screening(tuple(kept), tuple(blocked))
 
-    def _objection(self, s: Scenario, tame: frozenset[str], parents: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
-        return (
-            self._shape(s)
-            or self._content(s)
-            or self._label(s, parents)
-            or (("too_tame", "W already decides both sides right") if (s.twin_of or s.id) in tame else None)
-        )
+    def _objection(self, s: Scenario, parents: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
+        return self._shape(s) or self._content(s) or self._label(s, parents)
 
     def _shape(self, s: Scenario) -> tuple[str, str] | None:
         if not len(rules.words(s.text)) >= 2 or len(s.text) > MAX_CHARS or not s.text.isprintable():
