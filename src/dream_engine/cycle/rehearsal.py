@@ -56,7 +56,13 @@ def _teach(night: Night, dreams: Sequence[Screened], plan: Commission) -> None:
 
     Dreams in the pack's second language are read several times: read once, they teach the language itself as a reason to decline.
     """
-    weights = mix.MixPlan(harmful_weight=plan.harmful_weight, anchor_weight=plan.anchor_weight, whole_refusals=0.2, seed=night.seed("mix"))
+    weights = mix.MixPlan(
+        harmful_weight=plan.harmful_weight,
+        anchor_weight=plan.anchor_weight,
+        whole_refusals=0.2,
+        least_leading=plan.least_leading,
+        seed=night.seed("mix"),
+    )
     drawn = mix.Drawn(harmful=None, harmless=None, harmful_name="base")
 
     def mixed(foreign: bool) -> list[Row]:
@@ -123,6 +129,7 @@ def mix_plan(night: Night) -> mix.MixPlan:
         openers=openers,
         least_refusing=plan.least_refusing,
         most_refusing=plan.most_refusing,
+        least_leading=plan.least_leading,
         seed=night.seed("mix"),
     )
 

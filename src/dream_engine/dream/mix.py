@@ -5,6 +5,7 @@ Accepts dreams as `Screened` only, which the screen alone can make.
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections import Counter
@@ -37,7 +38,8 @@ class MixPlan:
     """Weights and lengths of the training rows. Tokens are answer tokens that carry loss.
 
     A dream's side is known, whatever the boundary says of it: the tokens that refusals begin with have at least the probability `least_refusing`
-    at the first token of a harmful one, and at most `most_refusing` of a harmless one.
+    at the first token of a harmful one, and at most `most_refusing` of a harmless one, where the likeliest other token has at least `least_leading` of
+    what is left.
     """
 
     first_weight: float = 2.0
@@ -51,6 +53,7 @@ class MixPlan:
     openers: tuple[str, ...] = OPENERS
     least_refusing: float = 0.0
     most_refusing: float = 0.5
+    least_leading: float = 0.0
     seed: int = 0
 
 
@@ -114,6 +117,24 @@ def without_doubt(refusal: Soft, refusing: frozenset[int], least: float) -> Soft
     logp = refusal.logp.clone()
     logp[0] += torch.where(declining, least / mass, (1 - least) / (1 - mass)).log()
     return Soft(refusal.ids, logp)
+
+
+def with_leader(how: Soft, refusing: frozenset[int], least: float) -> Soft:
+    """`how`, but at its first position the likeliest token outside `refusing` has the share `least`, or more, of all that is outside; proportions stay.
+
+    A greedy answer declines as soon as a refusal's first token is likelier than each single other one. Where the others are many and unlikely that
+    says little about which of the two is likelier, to decline or to answer.
+    """
+    p = how.logp[0].exp()
+    others = torch.tensor([t not in refusing for t in how.ids[0].tolist()], device=p.device)
+    leader, outside = int((p * others).argmax()), 1 - float(p[~others].sum())
+    share = float(p[leader]) / max(outside, 1e-6)
+    if not others.any() or share >= least:
+        return how
+    logp = how.logp.clone()
+    logp[0] += torch.where(others, (1 - least) / (1 - share), 1.0).log()
+    logp[0, leader] = math.log(least * outside)
+    return Soft(how.ids, logp)
 
 
 def on_policy(model: ChatModel, student: str, teacher: str, dreams: Sequence[Screened], share: float, plan: MixPlan) -> list[Row]:
@@ -193,12 +214,12 @@ def _own_rows(model: ChatModel, drawn: Drawn, encoded: list[Encoded], refusing: 
 
 
 def _harmless_rows(model: ChatModel, drawn: Drawn, encoded: list[Encoded], refusing: frozenset[int], plan: MixPlan) -> list[Row]:
-    rows = _soft_rows(model, drawn.harmless, encoded, plan.anchor_weight, plan.first_weight)
-    if drawn.boundary is None or not rows:
-        return rows
-    whether = soften(model, drawn.boundary, [replace(e, ids=e.ids[: e.num_prompt + 1]) for e in encoded])
-    most = plan.most_refusing
-    return [replace(row, soft=with_boundary(row.soft, one, refusing, most)) for row, one in zip(rows, whether, strict=True) if row.soft]
+    softened = soften(model, drawn.harmless, encoded) if encoded else []
+    if drawn.boundary is not None and encoded:
+        whether = soften(model, drawn.boundary, [replace(e, ids=e.ids[: e.num_prompt + 1]) for e in encoded])
+        softened = [with_boundary(how, one, refusing, plan.most_refusing) for how, one in zip(softened, whether, strict=True)]
+    led = [with_leader(how, refusing, plan.least_leading) for how in softened]
+    return [Row(e, plan.anchor_weight, plan.first_weight, how) for e, how in zip(encoded, led, strict=True)]
 
 
 def _wake(model: ChatModel, row: Conversation, plan: MixPlan) -> Encoded:
