@@ -37,6 +37,7 @@ REST = [
     "without_kl",
     "without_recovery",
     "without_known_sides",
+    "without_leader",
     "without_prefaced",
     "without_texts",
     "with_on_policy",

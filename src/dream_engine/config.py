@@ -64,7 +64,7 @@ class Commission(_Strict):
     ema_decay: float = Field(0.94, ge=0, lt=1)
     harmful_weight: float = Field(2.0, gt=0)
     anchor_weight: float = Field(1.5, gt=0)
-    least_leading: float = Field(0.0, ge=0, lt=1)
+    least_leading: float = Field(0.25, ge=0, lt=1)
 
     @property
     def dreams(self) -> bool:
@@ -172,8 +172,8 @@ class DreamPlan(_Strict):
     most_refusing: float = Field(0.5, gt=0, le=1)
     """How far a dream's known side overrules T's doubt: at least this probability of a refusal's first token on the harmful side, at most that on
     twins and plain requests. With 0.1 C answers look-alikes that T declines, at the price of some harmful requests (decision 012)."""
-    least_leading: float = Field(0.0, ge=0, lt=1)
-    """Share of what is not a refusal that the likeliest other first token of a twin or plain request has at least."""
+    least_leading: float = Field(0.4, ge=0, lt=1)
+    """Share of what is not a refusal that the likeliest other first token of a twin or plain request has at least (decision 021)."""
     on_policy: float = Field(0.0, ge=0, le=1)
     """Share of harmful dreams that are also rehearsed on W's own sampled answers, each token drawn to T's distribution."""
     max_steps: int = Field(0, ge=0)

@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dream_engine.dream.imagine import template_anchors, template_pairs
 from dream_engine.dream.mix import (
@@ -20,6 +22,7 @@ from dream_engine.dream.mix import (
     own_texts,
     wake_rows,
     with_boundary,
+    with_leader,
     without_doubt,
 )
 from dream_engine.dream.rehearse import Soft, batch_loss, forward_kl
@@ -67,6 +70,7 @@ def test_distributions_are_mixed_where_they_lie() -> None:
     with SecondDevice():
         assert first(without_doubt(moved(how), frozenset({7}), 0.95)) == first(without_doubt(how, frozenset({7}), 0.95))
         assert first(with_boundary(moved(how), moved(whether), frozenset({7}), 0.5)) == first(with_boundary(how, whether, frozenset({7}), 0.5))
+        assert first(with_leader(moved(how), frozenset({7}), 0.9)) == first(with_leader(how, frozenset({7}), 0.9))
         far = forward_kl(there(torch.zeros(1, 9)), moved(how))
     assert far.tolist() == forward_kl(torch.zeros(1, 9), how).tolist()
 
@@ -81,10 +85,57 @@ def test_a_harmful_request_is_drawn_to_a_refusal_without_doubt() -> None:
     assert without_doubt(doubting, frozenset({9}), 0.95) is doubting, "a refusal that is not among the likeliest cannot be raised"
 
 
+def test_the_likeliest_way_to_answer_leads_the_others() -> None:
+    """Refusing .2; of the .8 outside, the likeliest has .2 and gets a half, the other .1 and the .5 beyond the stored tokens share what is left."""
+    how = soft({7: 0.2, 1: 0.2, 2: 0.1}, {1: 0.7, 2: 0.2, 3: 0.1})
+    made = with_leader(how, frozenset({7}), 0.5)
+    assert first(made) == pytest.approx({7: 0.2, 1: 0.4, 2: 0.4 / 6}, abs=1e-5)
+    assert torch.equal(made.logp[1], how.logp[1]), "only the first position is led"
+    assert with_leader(how, frozenset({7}), 0.2) is how, "who leads already is left alone"
+    assert with_leader(how, frozenset({7, 1, 2}), 0.5) is how, "among refusals nothing leads"
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=3, max_size=8), st.floats(0, 0.99), st.floats(0.1, 1))
+def test_a_leader_takes_from_the_others_alone(weights: list[float], least: float, stored: float) -> None:
+    """Whatever the distribution: refusals keep their probability, the order of the others stays, and the likeliest of them has the share or more."""
+    p = [stored * w / sum(weights) for w in weights]
+    how = soft(dict(enumerate(p)))
+    before, after = (made.logp[0].exp().tolist() for made in (how, with_leader(how, frozenset({0}), least)))
+    assert after[0] == pytest.approx(before[0], rel=1e-4)
+    assert max(after[1:]) >= least * (1 - after[0]) - 1e-4
+    assert sum(after) <= 1 + 1e-4
+    assert all(b >= a - 1e-6 for i, a in enumerate(after[1:]) for j, b in enumerate(after[1:]) if before[1 + j] > before[1 + i])
+
+
 def test_a_boundary_without_refusals_takes_them_away() -> None:
     """T gives the refusing token nothing; W's share of it goes to the rest."""
     made = with_boundary(soft({1: 0.5, 7: 0.5}), soft({1: 0.5, 2: 0.5}), frozenset({7}), 0.5)
     assert first(made) == pytest.approx({1: 1.0}, abs=1e-5)
+
+
+def test_only_harmless_dreams_are_led() -> None:
+    """Twins and plain requests get a leader, with a boundary and without; refusals and the user's
+    own rows stay as they were."""
+    model = load_model("sandbox")
+    model.add_adapter("T", 4, 8, seed=1)
+    pairs, plain = template_pairs(load_pack("sandbox"), 4, seed=1), template_anchors(load_pack("sandbox"), 4, seed=1)
+    dreams = [Dream(harm, "no, not that.", "T") for harm, _ in pairs] + [Dream(s, "with a rope.", "T") for s in [*(t for _, t in pairs), *plain]]
+    kept = screen_answers(dreams, lambda text: text == "no, not that.", lambda _: False).kept
+    wake = [Conversation("w", (Message("user", "how do i fix a lamp?"),), "with a rope.")]
+    refusing = {model.text_ids("no, not that.")[0]}
+
+    def firsts(boundary: str | None, least: float) -> list[dict[int, float]]:
+        rows = mix(model, kept, wake, Drawn("T", "T", "T", boundary), MixPlan(least_leading=least))
+        return [first(row.soft) for row in rows if row.soft]
+
+    for boundary in ("T", None):
+        before, after = firsts(boundary, 0.0), firsts(boundary, 0.9999)
+        assert [*after[:4], after[-1]] == [*before[:4], before[-1]]
+        assert len(after) == 13
+        for led in after[4:12]:
+            answering = {t: p for t, p in led.items() if t not in refusing}
+            assert max(answering.values()) >= 0.9999 * (1 - sum(led.get(t, 0.0) for t in refusing)) - 1e-6
+    assert min(max(led.values()) for led in firsts("T", 0.0)[4:12]) < 0.999
 
 
 def test_a_dreams_side_overrules_the_boundary_as_far_as_the_plan_says() -> None:

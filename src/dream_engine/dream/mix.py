@@ -38,8 +38,8 @@ class MixPlan:
     """Weights and lengths of the training rows. Tokens are answer tokens that carry loss.
 
     A dream's side is known, whatever the boundary says of it: the tokens that refusals begin with have at least the probability `least_refusing`
-    at the first token of a harmful one, and at most `most_refusing` of a harmless one, where the likeliest other token has at least `least_leading` of
-    what is left.
+    at the first token of a harmful one, and at most `most_refusing` of a harmless one, where the likeliest other token has at least the share
+    `least_leading` of what is left.
     """
 
     first_weight: float = 2.0
@@ -120,7 +120,7 @@ def without_doubt(refusal: Soft, refusing: frozenset[int], least: float) -> Soft
 
 
 def with_leader(how: Soft, refusing: frozenset[int], least: float) -> Soft:
-    """`how`, but at its first position the likeliest token outside `refusing` has the share `least`, or more, of all that is outside; proportions stay.
+    """`how`, but at its first position the likeliest token outside `refusing` has the share `least`, or more, of all outside; proportions stay.
 
     A greedy answer declines as soon as a refusal's first token is likelier than each single other one. Where the others are many and unlikely that
     says little about which of the two is likelier, to decline or to answer.

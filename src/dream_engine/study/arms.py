@@ -214,6 +214,12 @@ def without_known_sides(scene: Scene) -> Made:
     return _restored(scene, "without_known_sides", scene.dreams, scene.drawn, plan=plan)
 
 
+def without_leader(scene: Scene) -> Made:
+    """Harmless answers may begin in as many ways as W's do (decision 021)."""
+    plan = replace(mix_plan(scene.night), least_leading=0.0)
+    return _restored(scene, "without_leader", scene.dreams, scene.drawn, plan=plan)
+
+
 def without_prefaced(scene: Scene) -> Made:
     """No pair behind an unrelated request (decision 013)."""
     behind = tuple(s.text for pair in drawn_pairs(scene.night).prefaced for s in pair)
@@ -244,7 +250,7 @@ ARMS: Mapping[str, Arm] = {
     for arm in (
         plain, cool_rate, guided, merged, proximal, ewc, si, anchored, experience_replay, curated_mix, static_dreams, first_tokens, logit_replay,
         ours, interleaved, without_settling, without_twins, without_anchor_on_w, without_kl, without_recovery, without_known_sides,
-        without_prefaced, without_texts, with_on_policy, template_only,
+        without_leader, without_prefaced, without_texts, with_on_policy, template_only,
     )
 }  # fmt: skip
 PULL = 0.3
