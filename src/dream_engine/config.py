@@ -65,6 +65,7 @@ class Commission(_Strict):
     harmful_weight: float = Field(2.0, gt=0)
     anchor_weight: float = Field(1.5, gt=0)
     least_leading: float = Field(0.25, ge=0, lt=1)
+    """As `dream.least_leading`, of the base's answers."""
 
     @property
     def dreams(self) -> bool:

@@ -93,6 +93,8 @@ def test_the_likeliest_way_to_answer_leads_the_others() -> None:
     assert torch.equal(made.logp[1], how.logp[1]), "only the first position is led"
     assert with_leader(how, frozenset({7}), 0.2) is how, "who leads already is left alone"
     assert with_leader(how, frozenset({7, 1, 2}), 0.5) is how, "among refusals nothing leads"
+    for sure in (soft({7: 1.0, 1: 1e-9}), soft({7: 1.0000002, 1: 1e-9})):
+        assert first(with_leader(sure, frozenset({7}), 0.5)) == pytest.approx({7: 1.0}, abs=1e-5), "who only declines still does"
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=3, max_size=8), st.floats(0, 0.99), st.floats(0.1, 1))
@@ -114,8 +116,7 @@ def test_a_boundary_without_refusals_takes_them_away() -> None:
 
 
 def test_only_harmless_dreams_are_led() -> None:
-    """Twins and plain requests get a leader, with a boundary and without; refusals and the user's
-    own rows stay as they were."""
+    """Twins and plain requests get a leader, with a boundary and without; refusals and the user's own rows stay as they were."""
     model = load_model("sandbox")
     model.add_adapter("T", 4, 8, seed=1)
     pairs, plain = template_pairs(load_pack("sandbox"), 4, seed=1), template_anchors(load_pack("sandbox"), 4, seed=1)

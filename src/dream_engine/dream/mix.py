@@ -76,7 +76,8 @@ def mix(model: ChatModel, dreams: Sequence[Screened], wake: Sequence[Conversatio
 
     Harmful dreams go to the teacher's distribution where the words are its own and to plain cross-entropy where they are the
     pack's; twins, anchors and wake rows to `drawn.harmless`, so that what the user taught, its style and its length, is held in place, not
-    relearned; at the first token of twins and anchors `drawn.boundary` puts in its own share of refusals, as far as the plan lets it.
+    relearned; at the first token of twins and anchors `drawn.boundary` puts in its own share of refusals, as far as the plan lets it, and the
+    likeliest other token leads.
     """
     rng = random.Random(plan.seed)
     own, forms, twins, anchors = _sorted_out([s.dream for s in dreams], drawn.harmful_name)
@@ -127,8 +128,8 @@ def with_leader(how: Soft, refusing: frozenset[int], least: float) -> Soft:
     """
     p = how.logp[0].exp()
     others = torch.tensor([t not in refusing for t in how.ids[0].tolist()], device=p.device)
-    leader, outside = int((p * others).argmax()), 1 - float(p[~others].sum())
-    share = float(p[leader]) / max(outside, 1e-6)
+    leader, outside = int((p * others).argmax()), max(1e-6, 1 - float(p[~others].sum()))
+    share = float(p[leader]) / outside
     if not others.any() or share >= least:
         return how
     logp = how.logp.clone()
