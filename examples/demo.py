@@ -85,7 +85,7 @@ def how_long() -> str:
     from dream_engine.models.pretrained import multiplies_bf16, pick_device
 
     if multiplies_bf16(pick_device("auto")):
-        return "twenty to thirty minutes on two cores"
+        return "half an hour on two cores"
     return "an hour and a half on two cores: this processor does not multiply bfloat16 (make demo-governance shows a small model in four minutes)"
 
 
