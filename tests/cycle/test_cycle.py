@@ -312,7 +312,7 @@ def test_drift_and_a_fresh_search_are_written(commissioned: Any, sandbox_config:
 
 def test_a_night_that_chooses_its_dreams_seals_and_remembers_them(commissioned: Any, sandbox_config: Make, dream: Callable[..., Any]) -> None:
     """With a pool the hardest pairs are dreamed; the archive outlives the night, shows on the page and at the command line, and is asked again."""
-    config = sandbox_config(dream={"pool": 360, "num_train_epochs": 8})
+    config = sandbox_config(dream={"pool": 600, "num_train_epochs": 12, "first_weight": 6.0})
     outcome = run_cycle(config, commissioned)
     assert outcome.gated.verdict.name == "seal", outcome.gated.verdict
     counts = json.loads((outcome.folder / "counts.json").read_text())
