@@ -159,6 +159,8 @@ class DreamPlan(_Strict):
     refusal_tokens: int = Field(16, ge=4)
     learning_rate: float = Field(1e-3, gt=0)
     num_train_epochs: float = Field(1.0, gt=0)
+    second_language_passes: int = Field(3, ge=1)
+    """How often the dreams in the pack's second language are read, against once for the others (decision 023)."""
     per_device_train_batch_size: int = Field(4, ge=1)
     gradient_accumulation_steps: int = Field(1, ge=1)
     ema_decay: float = Field(0.97, ge=0, lt=1)

@@ -106,8 +106,10 @@ def _later(config: Config, workspace: Workspace, data: Data, pack: Pack, clock: 
     recalled = min(plan.recalled, len(Buffer(workspace.root).read()))
     own = round(plan.self_anchors * KEPT_SELF)
     pairs = plan.pairs + plan.reworded_pairs + plan.prefaced_pairs + recalled
-    harmless = pairs + plan.anchors + own + recalled + evening(pack, pairs, plan.anchors)[0]
-    rows = pairs + round((plan.prefix_recovery + plan.on_policy) * pairs) + harmless + min(plan.wake_rows, len(data.wake)) + plan.self_texts
+    added, foreign = evening(pack, pairs, plan.anchors)
+    harmless = pairs + plan.anchors + own + recalled + added
+    read = pairs + harmless + (plan.second_language_passes - 1) * foreign
+    rows = read + round((plan.prefix_recovery + plan.on_policy) * pairs) + min(plan.wake_rows, len(data.wake)) + plan.self_texts
     steps = math.ceil(rows * plan.num_train_epochs / plan.per_device_train_batch_size)
     steps = min(steps, plan.max_steps) if plan.max_steps else steps
     known = workspace.evaluation(str(workspace.registry.live), data.bench_digest).is_file()

@@ -88,7 +88,13 @@ def _interleave(night: Night, woken: str, dreams: Sequence[Screened]) -> None:
 
 def drawn_to_t(night: Night, dreams: Sequence[Screened]) -> list[Row]:
     """Dreams, harmful and harmless, as T answers them."""
-    return mix.mix(night.model, dreams, [], mix.Drawn(harmful="T", harmless="T", harmful_name="T"), mix_plan(night))
+    return mix.mix(night.model, as_read(night, dreams), [], mix.Drawn(harmful="T", harmless="T", harmful_name="T"), mix_plan(night))
+
+
+def as_read(night: Night, dreams: Sequence[Screened]) -> list[Screened]:
+    """Every dream once; those in the pack's second language `dream.second_language_passes` times (decision 023)."""
+    foreign = [d for d in dreams if d.dream.scenario.language == night.pack.second]
+    return [*dreams, *(night.config.dream.second_language_passes - 1) * foreign]
 
 
 def _restore(night: Night, woken: str, dreams: Sequence[Screened]) -> None:
@@ -103,8 +109,8 @@ def rehearse_from(night: Night, start: str, name: str, woken: str, dreams: Seque
     weights = mix_plan(night)
 
     def rows() -> list[Row]:
-        mixed = mix.mix(night.model, dreams, wake, drawn, weights) + mix.on_policy(night.model, start, "T", dreams, plan.on_policy, weights)
-        return mixed + plain_texts(night, woken)
+        mixed = mix.mix(night.model, as_read(night, dreams), wake, drawn, weights)
+        return mixed + mix.on_policy(night.model, start, "T", dreams, plan.on_policy, weights) + plain_texts(night, woken)
 
     fit = night.fit_plan(plan, "rehearse", plan.ema_decay, plan.max_steps)
     night.fit(f"Ω rehearse {name}", name, rows, fit)

@@ -17,7 +17,7 @@ from dream_engine.config import DreamPlan, Wake
 from dream_engine.cycle.dreaming import drawn_pairs
 from dream_engine.cycle.hardening import harden
 from dream_engine.cycle.night import Night
-from dream_engine.cycle.rehearsal import drawn_to_t, mix_plan, plain_texts, rehearse
+from dream_engine.cycle.rehearsal import as_read, drawn_to_t, mix_plan, plain_texts, rehearse
 from dream_engine.dream import mix
 from dream_engine.dream.rehearse import Pull, RehearsalPlan, Row, fisher, pull_towards, synaptic
 from dream_engine.errors import InputError
@@ -157,7 +157,7 @@ def first_tokens(scene: Scene) -> Made:
 
 def logit_replay(scene: Scene) -> Made:
     """From W: every dream drawn to T's distribution (DER on dreams, 2512.10150)."""
-    rows = mix.mix(scene.night.model, scene.dreams, [], mix.Drawn("T", "T", "T"), mix_plan(scene.night))
+    rows = drawn_to_t(scene.night, scene.dreams)
     return _from(scene, scene.woken, "logit_replay", within(rows, scene.rehearsed, 1), _dream_plan(scene))
 
 
@@ -330,7 +330,7 @@ def _night_rows(scene: Scene, dreams: Sequence[Screened], drawn: mix.Drawn, plan
 def _requests(scene: Scene, dreams: Sequence[Screened], drawn: mix.Drawn, plan: mix.MixPlan) -> list[Row]:
     """A night's rows but for its plain texts."""
     model, wake = scene.night.model, scene.night.data.wake[: scene.plan.wake_rows]
-    return mix.mix(model, dreams, [], drawn, plan) + mix.mix(model, [], wake, replace(drawn, harmless=scene.woken), plan)
+    return mix.mix(model, as_read(scene.night, dreams), [], drawn, plan) + mix.mix(model, [], wake, replace(drawn, harmless=scene.woken), plan)
 
 
 def _pulled(scene: Scene, name: str, importance: Importance | None = None) -> Made:
