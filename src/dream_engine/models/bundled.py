@@ -45,9 +45,9 @@ def is_installed() -> bool:
 
 
 def cache_home() -> Path:
-    """Where unpacked and trained helper models are kept: `$DREAM_ENGINE_CACHE` or `~/.cache/dream-engine`."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dream-engine"
-    return Path(os.environ.get("DREAM_ENGINE_CACHE", default))
+    """Where unpacked models are kept: `$DREAM_ENGINE_CACHE`, `$XDG_CACHE_HOME/dream-engine` or `~/.cache/dream-engine`; an empty variable is none."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dream-engine"
+    return Path(os.environ.get("DREAM_ENGINE_CACHE") or default)
 
 
 def _wheel_file() -> Path:
