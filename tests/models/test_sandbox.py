@@ -20,9 +20,11 @@ def test_the_weights_were_made_of_this_grammars_text() -> None:
 
 
 def test_the_folder_holds_the_shipped_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    """What loads from a fresh cache is what lies in the package, to the bit; a second call finds it there."""
+    """What loads from a fresh cache is what lies in the package, to the bit; a second call finds it there, and the first has drawn no lots."""
     monkeypatch.setenv("DREAM_ENGINE_CACHE", str(tmp_path))
+    before = torch.get_rng_state()
     folder = sandbox.sandbox_folder()
+    assert torch.equal(torch.get_rng_state(), before)
     loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict()
     with safe_open(sandbox.WEIGHTS, "pt") as file:
         assert {name for name in file.keys()} == set(loaded) - {"lm_head.weight"}  # noqa: SIM118

@@ -14,6 +14,7 @@ import json
 import random
 import tempfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ _REFUSAL_WORDS = [
 
 
 def sandbox_folder() -> Path:
-    """The folder of the sandbox model in float32, put together on first use in a second or two."""
+    """The folder of the sandbox model in float32, put together on first use in seconds."""
     folder = cache_home() / f"sandbox-{hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:10]}"
     if not (folder / COMPLETE).is_file():
         _put(folder)
@@ -89,8 +90,7 @@ def sandbox_folder() -> Path:
 
 def world() -> str:
     """The digest of the text that the base learned; the weights' file names the one that it was made of."""
-    texts = documents()
-    return digest([next(texts) for _ in range(TOKENIZER_TEXTS)])
+    return digest(_first_documents())
 
 
 def documents() -> Iterator[str]:
@@ -109,9 +109,8 @@ def tokenizer() -> Any:
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
-    texts = documents()
     raw.train_from_iterator(
-        [next(texts) for _ in range(TOKENIZER_TEXTS)],
+        _first_documents(),
         trainers.BpeTrainer(vocab_size=900, special_tokens=SPECIALS, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()),
     )
     return PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<|pad|>", eos_token="<|end|>", chat_template=TEMPLATE, padding_side="right")
@@ -195,6 +194,10 @@ def _sentence(rng: random.Random) -> str:
     )
 
 
+def _first_documents() -> list[str]:
+    return list(islice(documents(), TOKENIZER_TEXTS))
+
+
 def _document(plain: list[tuple[str, str]], rng: random.Random) -> str:
     kind = rng.random()
     if kind < 0.45:
@@ -213,11 +216,13 @@ def _chat(question: str, answer: str) -> str:
 
 
 def _put(folder: Path) -> None:
+    import torch
     from safetensors.torch import load_file
     from transformers import LlamaForCausalLM
 
     known = tokenizer()
-    model = LlamaForCausalLM(architecture(len(known)))
+    with torch.random.fork_rng():  # a first use draws no more from the caller's generator than a later one
+        model = LlamaForCausalLM(architecture(len(known)))
     weights = load_file(WEIGHTS)
     model.load_state_dict(weights | {"lm_head.weight": weights["model.embed_tokens.weight"]})  # bfloat16 into float32
     folder.parent.mkdir(parents=True, exist_ok=True)
