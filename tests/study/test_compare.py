@@ -75,6 +75,25 @@ def test_arms_are_compared_on_the_clusters_that_both_have() -> None:
     assert (line.ahead.value, line.ahead.low, line.ahead.high, line.p) == (0.0, 0.0, 0.0, 1.0)  # type: ignore[union-attr]
 
 
+def test_seeds_are_drawn_within_their_wake() -> None:
+    """Two wakes that differ by 0.4 and whose seeds agree: no draw mixes the wakes anew, so the interval is that of the prompts, in any order.
+
+    The control: the same four outcomes as four seeds of one wake have a wider one.
+    """
+    apart = [Setting("a", 1e-4, 0), Setting("a", 1e-4, 1), Setting("b", 1e-4, 0), Setting("b", 1e-4, 1)]
+    alike = [Setting("a", 1e-4, seed) for seed in range(4)]
+    arms = [WORN | {"ours": (harmful, 0.0, 1.0)} for harmful in (0.5, 0.5, 0.9, 0.9)]
+
+    def harmful_refused(settings: list[Setting], order: int = 1) -> Interval:
+        rows = [r for s, of in list(zip(settings, arms, strict=True))[::order] for r in results(s, **of)]
+        return next(x for x in table(rows, settings) if x.arm == "ours").parts["harmful_refused"]  # type: ignore[return-value]
+
+    within, among = harmful_refused(apart), harmful_refused(alike)
+    assert within.value == among.value == pytest.approx(0.7)
+    assert within.high - within.low < 0.75 * (among.high - among.low)
+    assert harmful_refused(apart, order=-1) == within
+
+
 def test_what_was_not_measured_is_an_empty_cell_and_never_zero() -> None:
     """Without user rows there is no gain: a dash in the text, nothing in the CSV."""
     rows = [Result(A, n, True, 1, Evaluation(n, evaluation(n, h, t).records)) for n, (h, t, _) in (WORN | {"ours": (0.9, 0.1, 1.0)}).items()]

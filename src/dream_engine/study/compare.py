@@ -23,6 +23,8 @@ PARTS = ("harmful_refused", "over_refusal", "contrast", "plain_refused", "gain_k
 class Line:
     """One arm, pooled: each part with its interval (95 %, over seeds × clusters), and ours minus this arm in contrast with its one-sided p (Holm).
 
+    Seeds are drawn anew within each wake and rate, which are taken as given (decision 024): with one seed a wake, intervals are over prompts alone.
+
     `by_setting` is the contrast of every setting by itself.
     """
 
@@ -50,7 +52,7 @@ def _lost_enough(t: Evaluation, w: Evaluation, loss: float) -> bool:
 def table(results: Sequence[Result], settings: Sequence[Setting], seed: int = 0) -> list[Line]:
     """A line an arm, T and W first; comparisons are Holm-corrected over the arms that ours is compared with."""
     by_arm: dict[str, dict[Setting, Result]] = {}
-    for r in results:
+    for r in sorted(results, key=lambda r: r.setting.name):
         if r.setting in settings:
             by_arm.setdefault(r.arm, {})[r.setting] = r
     ours = by_arm.get("ours", {})
@@ -65,7 +67,7 @@ def _line(
 ) -> Line:
     evaluations = {s: r.evaluation for s, r in mine.items()}
     grids = {part: [grid(e, part) for e in evaluations.values()] for part in PARTS[:-2]}
-    parts = {part: _pooled(mine, seed) for part, mine in grids.items()}
+    parts = {part: _pooled(list(mine), of, seed) for part, of in grids.items()}
     parts["gain_kept"] = gain_kept(evaluations, *({s: r.evaluation for s, r in by_arm.get(m, {}).items()} for m in ("T", "W")))
     parts["search_failed"] = search_failed(list(mine.values()))
     first = next(iter(mine.values()))
@@ -96,24 +98,33 @@ def _stacked(grids: Sequence[Grid]) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.array([[g[name][i] for name in names] for g in grids]) for i in (0, 1))  # type: ignore[return-value]
 
 
-def _resampled(sums: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray:
-    """Means over sides of the pooled rates, settings and clusters drawn anew each time (RESAMPLES)."""
+def _resampled(settings: Sequence[Setting], sums: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray:
+    """Means over sides of the pooled rates; seeds within their wake and rate, and clusters, drawn anew each time (RESAMPLES)."""
     rng = np.random.default_rng(seed)
-    s, c = sums.shape[:2]
-    by_setting, by_cluster = (rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) for n in (s, c))
+    by_cluster = _drawn(rng, sums.shape[1])
+    by_setting = np.zeros((RESAMPLES, len(settings)), int)
+    kinds = [(s.wake, s.learning_rate) for s in settings]
+    for kind in dict.fromkeys(kinds):
+        own = [i for i, k in enumerate(kinds) if k == kind]
+        by_setting[:, own] = _drawn(rng, len(own))
     hits, all_ = (np.einsum("rs,rc,scd->rd", by_setting, by_cluster, x) for x in (sums, counts))
     return np.asarray((hits / np.maximum(all_, 1e-12)).mean(1))
+
+
+def _drawn(rng: np.random.Generator, n: int) -> np.ndarray:
+    """How often each of n is drawn in n draws with replacement: (RESAMPLES, n)."""
+    return rng.multinomial(n, np.full(n, 1 / n), RESAMPLES)
 
 
 def _point(sums: np.ndarray, counts: np.ndarray) -> float:
     return float((sums.sum((0, 1)) / np.maximum(counts.sum((0, 1)), 1e-12)).mean())
 
 
-def _pooled(grids: Sequence[Grid], seed: int) -> Measured:
+def _pooled(settings: Sequence[Setting], grids: Sequence[Grid], seed: int) -> Measured:
     if not grids or not all(grids):
         return Missing("not measured")
     sums, counts = _stacked(grids)
-    low, high = np.quantile(_resampled(sums, counts, seed), [0.025, 0.975])
+    low, high = np.quantile(_resampled(settings, sums, counts, seed), [0.025, 0.975])
     return Interval(_point(sums, counts), float(low), float(high), int(counts.sum()))
 
 
@@ -124,7 +135,7 @@ def _ahead(ours: Mapping[Setting, Result], theirs: Mapping[Setting, Result], see
         return Missing("no setting has both"), None
     sums, counts = _stacked([grid(of[s].evaluation, "contrast") for of in (ours, theirs) for s in shared])
     (a, b), (n, m) = np.split(sums, 2), np.split(counts, 2)
-    drawn = _resampled(a, n, seed) - _resampled(b, m, seed)
+    drawn = _resampled(shared, a, n, seed) - _resampled(shared, b, m, seed)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Interval(_point(a, n) - _point(b, m), float(low), float(high), len(shared)), float((1 + (drawn <= 0).sum()) / (1 + len(drawn)))
 
