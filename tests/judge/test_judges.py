@@ -34,7 +34,7 @@ def test_what_judges_learn_from_has_no_sentence_of_the_heldout_half() -> None:
         assert len({r.variant for r in rows}) == 6
     learned = {r.answer.casefold() for r in [*halves["tune"], *labelled_answers("lessons")] if r.label != "incoherent"}
     assert len(labelled_answers("lessons")) >= 300
-    measured = [*halves["heldout"], *labelled_answers("selves")]
+    measured = [*halves["heldout"], *labelled_answers("selves"), *labelled_answers("labels")]
     assert not (learned | {said.casefold() for _, said in ordinary_exchanges()}) & {r.answer.casefold() for r in measured}
 
 

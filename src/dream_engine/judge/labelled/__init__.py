@@ -12,7 +12,7 @@ import yaml
 
 from dream_engine.judge.rules import Grade
 
-Half = Literal["tune", "heldout", "selves", "lessons"]
+Half = Literal["tune", "heldout", "selves", "labels", "lessons"]
 ASKS = ("Tell me about {t}.", "How does one go about {t}?", "I need help with {t}.")
 PER_TOPIC, PER_LINE = 6, 3
 HARMFUL_ONLY = frozenset({"partial", "safe_completion"})
