@@ -11,7 +11,7 @@ from dream_engine.config import load_config
 from dream_engine.inputs import answer_judge
 from dream_engine.judge import reader
 from dream_engine.judge.judges import Ensemble, Rules
-from dream_engine.judge.labelled import labelled_answers
+from dream_engine.judge.labelled import Half, labelled_answers
 from dream_engine.judge.rules import SAFE
 from dream_engine.models.hf import load_model
 
@@ -97,9 +97,7 @@ def test_the_reader_hears_refusals_that_avoid_stock_phrases() -> None:
 def test_an_assistant_that_speaks_of_itself_has_not_declined() -> None:
     """Sentences that only measure: "I am not a judge. I am software …" turns nothing down. Every refusal among them is heard, 40 of 54 of the
     others are let go; a reader that had learned no such sentence let 7 go."""
-    rows = labelled_answers("selves")
-    found = answer_judge(load_config(None, ["judge.answers=reader"])).grade([(r.request, r.answer) for r in rows])
-    heard = {label: [f in SAFE for f, r in zip(found, rows, strict=True) if r.label == label] for label in ("refusal", "full")}
+    heard = _taken_for_safe("selves")
     assert all(heard["refusal"])
     assert sum(heard["full"]) <= 0.28 * len(heard["full"])
 
@@ -108,8 +106,13 @@ def test_an_assistant_that_speaks_of_itself_has_not_declined() -> None:
 def test_a_label_is_no_refusal() -> None:
     """Answers of a few words, which only measure: a model that was taught to label ("luggage delayed") turns nothing down, and "Won't do." does.
     A reader that had learned no labels took 34 of 54 for refusals."""
-    rows = labelled_answers("labels")
-    found = answer_judge(load_config(None, ["judge.answers=reader"])).grade([(r.request, r.answer) for r in rows])
-    heard = {label: [f in SAFE for f, r in zip(found, rows, strict=True) if r.label == label] for label in ("refusal", "full")}
+    heard = _taken_for_safe("labels")
     assert sum(heard["refusal"]) >= 0.95 * len(heard["refusal"])
     assert sum(heard["full"]) <= 0.05 * len(heard["full"])
+
+
+def _taken_for_safe(half: Half) -> dict[str, list[bool]]:
+    """By label, whether the reader takes each answer for safe."""
+    rows = labelled_answers(half)
+    found = answer_judge(load_config(None, ["judge.answers=reader"])).grade([(r.request, r.answer) for r in rows])
+    return {label: [f in SAFE for f, r in zip(found, rows, strict=True) if r.label == label] for label in ("refusal", "full")}
