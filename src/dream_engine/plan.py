@@ -108,8 +108,9 @@ def _later(config: Config, workspace: Workspace, data: Data, pack: Pack, clock: 
     pairs = plan.pairs + plan.reworded_pairs + plan.prefaced_pairs + recalled
     added, foreign = evening(pack, pairs, plan.anchors)
     harmless = pairs + plan.anchors + own + recalled + added
-    read = pairs + harmless + (plan.second_language_passes - 1) * foreign
-    rows = read + round((plan.prefix_recovery + plan.on_policy) * pairs) + min(plan.wake_rows, len(data.wake)) + plan.self_texts
+    recoveries = round((plan.prefix_recovery + plan.on_policy) * pairs)
+    distinct = pairs + harmless + recoveries + min(plan.wake_rows, len(data.wake)) + plan.self_texts
+    rows = distinct + (plan.second_language_passes - 1) * foreign
     steps = math.ceil(rows * plan.num_train_epochs / plan.per_device_train_batch_size)
     steps = min(steps, plan.max_steps) if plan.max_steps else steps
     known = workspace.evaluation(str(workspace.registry.live), data.bench_digest).is_file()
@@ -122,7 +123,7 @@ def _later(config: Config, workspace: Workspace, data: Data, pack: Pack, clock: 
         Stage("Ω imagine", plan.self_anchors + 2 * plan.reworded_pairs, clock.written(imagine.ANCHOR_TOKENS), imagine.ANCHOR_TOKENS),
         Stage("Ω answer", pairs + round(harmless * RETRIES), clock.answered(plan.answer_tokens), plan.answer_tokens),
         Stage("Ω texts", plan.self_texts, clock.written(mix.TEXT_TOKENS), mix.TEXT_TOKENS),
-        Stage("Ω prepare", rows + pairs, clock.softened()),  # a twin is read by W and by T
+        Stage("Ω prepare", distinct + pairs, clock.softened()),  # a twin is read by W and by T
         Stage("Ω rehearse", steps, *clock.step(clock.rows, plan.per_device_train_batch_size)),
         Stage("Ω settle", plan.settle_pairs * SETTLE_ROUNDS, clock.answered(12), 12),
         *_measured(config, data, clock, "C", lengths=True),

@@ -72,6 +72,18 @@ def test_kl_to_oneself_is_zero(model: ChatModel) -> None:
     assert abs(float(loss)) < 1e-4
 
 
+def test_rows_that_come_again_are_computed_once(model: ChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dream that is read several times costs one forward pass, and each reading has its distribution, in the order of the rows."""
+    encoded, computed, compute = [r.encoded for r in rows(model, 3)], [], model.target_logits
+    once = soften(model, None, encoded)
+    monkeypatch.setattr(model, "target_logits", lambda chosen: computed.extend(chosen) or compute(chosen))
+    again = soften(model, None, [*reversed(encoded), *encoded])
+    assert sorted(computed, key=encoded.index) == encoded
+    for one, other in zip([*reversed(once), *once], again, strict=True):
+        assert torch.equal(one.ids, other.ids)
+        assert torch.equal(one.logp, other.logp)
+
+
 def test_target_logits_equal_full_logits(model: ChatModel) -> None:
     """The slow oracle: full logits of the whole row, then the answer positions; with and without the shared beginning."""
     encoded = [r.encoded for r in rows(model, 3)]

@@ -184,17 +184,17 @@ class Rehearsed:
 
 
 def soften(model: ChatModel, adapter: str | None, rows: Sequence[Encoded], tokens_per_batch: int = 2048) -> list[Soft]:
-    """The distribution of `adapter` at every answer position of `rows`, its top-K only."""
-    out: dict[int, Soft] = {}
+    """The distribution of `adapter` at every answer position of `rows`, its top-K only. A row that is there several times is computed once."""
+    distinct = list(dict.fromkeys(rows))
+    out: dict[Encoded, Soft] = {}
     with model.using(adapter), torch.no_grad():
-        for batch in by_tokens([len(row.ids) for row in rows], tokens_per_batch):
-            chosen = [rows[i] for i in batch]
+        for batch in by_tokens([len(row.ids) for row in distinct], tokens_per_batch):
+            chosen = [distinct[i] for i in batch]
             top, ids = top_of(model.target_logits(chosen))  # (N, K)
             sizes = [len(row.ids) - row.num_prompt for row in chosen]
-            for index, one_ids, one_top in zip(batch, ids.split(sizes), top.split(sizes), strict=True):
-                out[index] = Soft(one_ids.to(torch.int32), one_top)
-            model.report(len(out), len(rows))
-    return [out[i] for i in range(len(rows))]
+            out |= {row: Soft(i.to(torch.int32), t) for row, i, t in zip(chosen, ids.split(sizes), top.split(sizes), strict=True)}
+            model.report(len(out), len(distinct))
+    return [out[row] for row in rows]
 
 
 def top_of(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
