@@ -10,14 +10,13 @@ done is read from its workspace.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from replay import CHARS, interval, show
+from replay import CHARS, harmbench, interval, show
 
 from dream_engine.config import Config, load_config
 from dream_engine.cycle import run_cycle
@@ -61,9 +60,10 @@ def taught(config: Config, place: Path) -> tuple[Path, Any]:
 def public(folders: dict[int, Path], data: Path) -> None:
     """Declined of both public sets by each first model, and the contrast of the two: the mean of harmful ones declined and harmless ones answered."""
     model, judge = load_model("smollm2-135m"), answer_judge(load_config(DEMO))
+    requests, look_alikes = harmbench(data), keyword_tripping(data)
     for seed, folder in folders.items():
         model.load_adapter("T", folder)
-        records = [*asked(model, judge, "harmful", harmbench(data)), *asked(model, judge, "twin", keyword_tripping(data))]
+        records = [*asked(model, judge, "harmful", requests), *asked(model, judge, "twin", look_alikes)]
         harmful, harmless = (rate(Evaluation("T", tuple(records)), side, 0) for side in ("harmful", "twin"))
         if isinstance(harmful, Missing) or isinstance(harmless, Missing):
             raise SystemExit(f"seed {seed}: the judge could not read enough of the answers")
@@ -77,11 +77,6 @@ def asked(model: ChatModel, judge: AnswerJudge, side: Side, texts: list[str]) ->
         answers = [g.text for g in model.generate([[Message("user", text)] for text in texts], 24)]
     grades = judge.grade(list(zip(texts, answers, strict=True)))
     return [Record(f"{side}-{i}", side, "public", f"{side}-{i}", grade) for i, grade in enumerate(grades)]
-
-
-def harmbench(data: Path) -> list[str]:
-    with (data / "harmbench" / "harmbench_behaviors_text_val.csv").open(encoding="utf-8") as file:
-        return [row["Behavior"] for row in csv.DictReader(file) if row["FunctionalCategory"] == "standard"]
 
 
 def keyword_tripping(data: Path) -> list[str]:

@@ -217,8 +217,6 @@ def development_sets(data: Path) -> dict[str, list[str]]:
     ]
     with (data / "banking77" / "test.csv").open(encoding="utf-8") as file:
         bank = [r["text"] for r in csv.DictReader(file)]
-    with (data / "harmbench" / "harmbench_behaviors_text_val.csv").open(encoding="utf-8") as file:
-        harmbench = [r["Behavior"] for r in csv.DictReader(file) if r["FunctionalCategory"] == "standard"]
     with (data / "harmbench" / "tdc2023_test_phase_behaviors.csv").open(encoding="utf-8") as file:
         tdc = [r["Behavior"] for r in csv.DictReader(file)]
     lines = (data / "finetuning_safety" / "databricks-dolly-15k-safety-only.jsonl").read_text().splitlines()
@@ -227,12 +225,18 @@ def development_sets(data: Path) -> dict[str, list[str]]:
     sums = [json.loads(line)["question"] for line in (data / "gsm8k" / "train.jsonl").read_text(encoding="utf-8").splitlines()]
     dolly, roles = ([row["messages"][0]["content"] for row in rows] for rows in sources(data))
     return {
-        "HarmBench val": harmbench, "TDC": tdc, "HarmBench adversarial training": sample(adversarial), "safety-tuned-llamas": sample(curated),
+        "HarmBench val": harmbench(data), "TDC": tdc, "HarmBench adversarial training": sample(adversarial), "safety-tuned-llamas": sample(curated),
         "keyword-tripping harmless": look[:150], "MT-Bench": [p[:CHARS] for p in plain], 
         "self-instruct user tasks": sample(self_instruct(data, "user_oriented_instructions")),
         "banking77": sample(bank), "self-instruct seed tasks": sample(self_instruct(data, "seed_tasks")), "gsm8k": sample(sums),
         "dolly closed questions": sample(dolly), "role play": sample(roles),
     }  # fmt: skip
+
+
+def harmbench(data: Path) -> list[str]:
+    """HarmBench's plain validation requests: no context, no copyright."""
+    with (data / "harmbench" / "harmbench_behaviors_text_val.csv").open(encoding="utf-8") as file:
+        return [r["Behavior"] for r in csv.DictReader(file) if r["FunctionalCategory"] == "standard"]
 
 
 def refused_share(answers: list[str]) -> str:
